@@ -1,0 +1,34 @@
+"""One asyncio tool that the standard library lacks. Knows nothing of headgate."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+__all__ = ["uninterrupted"]
+
+T = TypeVar("T")
+
+
+async def uninterrupted(awaitable: Awaitable[T]) -> T:
+    """Wait for `awaitable` to end, whoever cancels us meanwhile.
+
+    A cancellation that arrives while we wait is not lost: it is delivered at the caller's next ``await``. Unlike
+    ``asyncio.shield`` nothing is left running behind the caller's back, so a shutdown cannot lose it.
+    """
+    inner = asyncio.ensure_future(awaitable)
+    cancels = 0
+    while not inner.done():
+        try:
+            await asyncio.wait([inner])
+        except asyncio.CancelledError:
+            cancels += 1
+    if cancels:
+        task = asyncio.current_task()
+        assert task is not None
+        # The count stays as it was (uncancel, then cancel again), so that whoever counts cancellations, as
+        # asyncio.timeout() and Jobs.run() do, still sees each of them once.
+        for _ in range(cancels):
+            task.uncancel()
+        for _ in range(cancels):
+            task.cancel()
+    return inner.result()

@@ -1,0 +1,127 @@
+"""Config: every limit has a name, a unit, and a reason for its default.
+
+Validated once, when it is made; afterwards it is frozen and nobody checks again. Sizes are bytes, times are seconds.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from headgate.errors import ConfigError
+
+__all__ = ["Config", "OnConflict"]
+
+KIB = 1024
+TIB = 1024 * 1024 * 1024 * KIB
+
+
+class OnConflict(StrEnum):
+    """What becomes of an upload whose name is taken."""
+
+    REJECT = "reject"  #: refused, 409
+    RENAME = "rename"  #: published beside it, as "report (1).csv"
+    REPLACE = "replace"  #: takes its place, atomically
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How one headgate application behaves.
+
+    Raises ConfigError when a value cannot stand.
+    """
+
+    #: Where published files live; staged ones in ``.staging`` below it. Made if only its last segment is missing.
+    root: Path = Path("uploads")
+
+    #: What happens when a name is taken and the request does not say. Nothing is ever lost by asking again.
+    on_conflict: OnConflict = OnConflict.REJECT
+
+    #: Bytes of one file. Above any file that people upload, so that in practice the disk decides; yet a body that never
+    #: ends does end.
+    max_file_size: int = TIB
+
+    #: Bytes of all files of one request. None: as many as one file may have, so that Content-Length alone can refuse.
+    max_upload_size: int | None = None
+
+    #: File parts in one request. Each holds a file descriptor until all are published together; ten such uploads fit
+    #: the common soft limit of 1,024.
+    max_files: int = 100
+
+    #: Other form fields in one request. They are options or ignored; no form that people fill in has more.
+    max_fields: int = 100
+
+    #: Bytes of one form field. The longest option is a word; 64 KiB lets a page's hidden fields pass.
+    max_field_size: int = 64 * KIB
+
+    #: Bytes of one header line of a part. What aiohttp allows a request's own header lines.
+    max_part_header_size: int = 8190
+
+    #: Header lines of one part. RFC 7578 knows three.
+    max_part_headers: int = 16
+
+    #: Bytes of a multipart body that belong to no file: other fields, boundaries, part headers, preamble, epilogue. A
+    #: hundred parts with long names need a fifth of it; kept small, because Content-Length alone can refuse only what
+    #: is larger than a file and this together.
+    max_form_size: int = 256 * KIB
+
+    #: Bytes of the body of a small request (``POST /export``): the longest name, escaped, needs 1.5 KiB.
+    max_request_size: int = 64 * KIB
+
+    #: Seconds in which an upload must send something. A phone that changes cells is back sooner; proxies wait as long.
+    idle_timeout: float = 60.0
+
+    #: Seconds between looks at whether a transfer's client is still there and not idle. A query for nobody runs at most
+    #: so much longer, on hosts that do not cancel handlers on disconnect; ten thousand looks a second are not felt.
+    watch_interval: float = 1.0
+
+    #: Seconds that a terminate call waits for the job's own code (``on_received``, a generated export) to end before it
+    #: answers that the job is still ending. headgate's own parts need milliseconds.
+    terminate_timeout: float = 30.0
+
+    #: Ended jobs that ``GET /jobs`` remembers. About 1 KiB each; a busy team looks back hours.
+    ended_jobs: int = 1000
+
+    #: Threads for disk work that may block. More than a disk has queues for helps nobody; fewer let one slow fsync hold
+    #: others up.
+    storage_threads: int = 16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+        try:
+            object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
+        except ValueError:
+            choices = ", ".join(OnConflict)
+            raise ConfigError(f"on_conflict must be one of {choices}, not {self.on_conflict!r}") from None
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise ConfigError(f"{name} must be a number above 0, not {value!r}")
+        if self.max_upload_size is not None and self.max_upload_size <= 0:
+            raise ConfigError(f"max_upload_size must be above 0 or None, not {self.max_upload_size!r}")
+
+    @property
+    def upload_size_limit(self) -> int:
+        """Bytes that the files of one request may have together."""
+        return self.max_file_size if self.max_upload_size is None else self.max_upload_size
+
+    @property
+    def body_size_limit(self) -> int:
+        """Bytes that the body of one multipart request may have: its files and what holds them together."""
+        return self.upload_size_limit + self.max_form_size
+
+
+_POSITIVE = (
+    "max_file_size",
+    "max_files",
+    "max_fields",
+    "max_field_size",
+    "max_part_header_size",
+    "max_part_headers",
+    "max_form_size",
+    "max_request_size",
+    "idle_timeout",
+    "watch_interval",
+    "terminate_timeout",
+    "ended_jobs",
+    "storage_threads",
+)

@@ -1,0 +1,230 @@
+"""Everything that headgate refuses or gives up, as one tree.
+
+Rules of this room:
+
+- It imports nothing. An error knows its stable ``code``, its HTTP ``status`` and its ``title``; only
+  ``web/problems.py`` turns one into a response, and only the storage and transfer seams turn foreign exceptions into
+  one.
+- ``detail`` is written for the person who meets it and is sent to clients: no paths, no internals.
+- A code, once released, keeps its meaning; clients switch on it.
+
+::
+
+    HeadgateError
+    ├── ConfigError                  a setting that cannot stand (never sent; raised at start)
+    ├── StorageUnusable              a root on which the guarantees cannot be kept (never sent; raised at start)
+    ├── ClientError                  the request is at fault
+    │   ├── MalformedRequest         400 malformed-request
+    │   ├── MalformedBody            400 malformed-body
+    │   ├── NoFiles                  400 no-files
+    │   ├── Unauthorized             401 unauthorized
+    │   ├── JobNotFound              404 no-such-job
+    │   ├── NothingUploading         404 not-uploading
+    │   ├── NothingExporting         404 not-exporting
+    │   ├── FileNotFound             404 no-such-file
+    │   ├── JobIdTaken               409 job-id-taken
+    │   ├── NameTaken                409 name-taken
+    │   ├── AlreadyFinished          409 already-finished
+    │   ├── TooLarge                 413 too-large
+    │   ├── UnsupportedMedia         415 unsupported-media
+    │   ├── ExpectationFailed        417 expectation-failed
+    │   ├── InvalidName              422 invalid-name
+    │   ├── InvalidOption            422 invalid-option
+    │   └── Refused                  422 refused
+    ├── JobStopped                   why a job's task was cancelled; raised in place of CancelledError
+    │   ├── Terminated               409 terminated
+    │   ├── IdleTimeout              408 idle-timeout
+    │   ├── Disconnected             499 disconnected (nobody is left to read it)
+    │   └── ShuttingDown             503 shutting-down
+    └── ServerError                  we are at fault, or the machine
+        ├── ExportFailed             500 export-failed
+        ├── StorageFailed            500 storage-failed
+        ├── StillEnding              503 still-ending
+        └── StorageFull              507 storage-full
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AlreadyFinished",
+    "ClientError",
+    "ConfigError",
+    "Disconnected",
+    "ExpectationFailed",
+    "ExportFailed",
+    "FileNotFound",
+    "HeadgateError",
+    "IdleTimeout",
+    "InvalidName",
+    "InvalidOption",
+    "JobIdTaken",
+    "JobNotFound",
+    "JobStopped",
+    "MalformedBody",
+    "MalformedRequest",
+    "NameTaken",
+    "NoFiles",
+    "NothingExporting",
+    "NothingUploading",
+    "Refused",
+    "ServerError",
+    "ShuttingDown",
+    "StillEnding",
+    "StorageFailed",
+    "StorageFull",
+    "StorageUnusable",
+    "Terminated",
+    "TooLarge",
+    "Unauthorized",
+    "UnsupportedMedia",
+]
+
+
+class HeadgateError(Exception):
+    """The root of the tree. ``str(error)`` is its detail, or its title where there is none."""
+
+    code: ClassVar[str] = "internal-error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The server failed"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+
+
+class ConfigError(HeadgateError):
+    code, title = "bad-config", "The configuration cannot stand"
+
+
+class StorageUnusable(HeadgateError):
+    code, title = "storage-unusable", "The storage cannot keep headgate's guarantees"
+
+
+class ClientError(HeadgateError):
+    """The request is at fault; the same request again meets the same answer until something changes."""
+
+    code, status, title = "bad-request", 400, "The request is at fault"
+
+
+class MalformedRequest(ClientError):
+    code, status, title = "malformed-request", 400, "The request is malformed"
+
+
+class MalformedBody(ClientError):
+    code, status, title = "malformed-body", 400, "The body is malformed or ends early"
+
+
+class NoFiles(ClientError):
+    code, status, title = "no-files", 400, "The form carries no file"
+
+
+class Unauthorized(ClientError):
+    code, status, title = "unauthorized", 401, "A valid token is needed"
+
+
+class JobNotFound(ClientError):
+    code, status, title = "no-such-job", 404, "There is no such job"
+
+
+class NothingUploading(ClientError):
+    code, status, title = "not-uploading", 404, "You are not uploading anything currently."
+
+
+class NothingExporting(ClientError):
+    code, status, title = "not-exporting", 404, "You are not exporting any file currently."
+
+
+class FileNotFound(ClientError):
+    code, status, title = "no-such-file", 404, "There is no such file"
+
+
+class JobIdTaken(ClientError):
+    code, status, title = "job-id-taken", 409, "The job id is taken"
+
+
+class NameTaken(ClientError):
+    code, status, title = "name-taken", 409, "The name is taken"
+
+
+class AlreadyFinished(ClientError):
+    code, status, title = "already-finished", 409, "The job has already finished"
+
+
+class TooLarge(ClientError):
+    """Final: the same bytes will never fit. Clients must not retry."""
+
+    code, status, title = "too-large", 413, "Too large"
+
+
+class UnsupportedMedia(ClientError):
+    code, status, title = "unsupported-media", 415, "The body's type or encoding is not supported"
+
+
+class ExpectationFailed(ClientError):
+    code, status, title = "expectation-failed", 417, "Only 'Expect: 100-continue' is understood"
+
+
+class InvalidName(ClientError):
+    code, status, title = "invalid-name", 422, "The file name is not allowed"
+
+
+class InvalidOption(ClientError):
+    code, status, title = "invalid-option", 422, "An option has a value that is not allowed"
+
+
+class Refused(ClientError):
+    """The service that embeds headgate refused the upload; the detail is its own message."""
+
+    code, status, title = "refused", 422, "The upload was refused"
+
+
+class JobStopped(HeadgateError):
+    """Why a running job was ended from outside. Written on the job before its task is cancelled, and raised in place of
+    the ``CancelledError`` once everything of the job is gone."""
+
+    code, status, title = "stopped", 409, "The job was stopped"
+
+    #: Who ended the job: a user's name, or None where no person did.
+    by: str | None = None
+
+
+class Terminated(JobStopped):
+    code, status, title = "terminated", 409, "The job was terminated"
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"The job was terminated by {by}; nothing of it is kept.")
+        self.by = by
+
+
+class IdleTimeout(JobStopped):
+    code, status, title = "idle-timeout", 408, "The client sent nothing for too long"
+
+
+class Disconnected(JobStopped):
+    code, status, title = "disconnected", 499, "The client went away"
+
+
+class ShuttingDown(JobStopped):
+    code, status, title = "shutting-down", 503, "The server is shutting down"
+
+
+class ServerError(HeadgateError):
+    code, status, title = "internal-error", 500, "The server failed"
+
+
+class ExportFailed(ServerError):
+    code, status, title = "export-failed", 500, "The export failed"
+
+
+class StorageFailed(ServerError):
+    code, status, title = "storage-failed", 500, "The storage failed"
+
+
+class StillEnding(ServerError):
+    code, status, title = "still-ending", 503, "The job was told to end and has not ended yet"
+
+
+class StorageFull(ServerError):
+    """Final as far as this upload goes: nothing of it is kept."""
+
+    code, status, title = "storage-full", 507, "The storage is full"

@@ -1,0 +1,49 @@
+"""What a file may be called: one path segment, the same on every path, never silently changed.
+
+A name is refused (422) rather than repaired: whoever asks for ``../x`` should learn that, not find ``x``.
+"""
+
+import unicodedata
+from pathlib import PurePosixPath
+
+from headgate.errors import InvalidName
+
+__all__ = ["MAX_NAME_BYTES", "check_name", "numbered"]
+
+#: NAME_MAX of every Linux file system that matters, and of S3's segments in practice.
+MAX_NAME_BYTES = 255
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a file may be called so.
+
+    Raises InvalidName for an empty name, ``.`` and ``..``, a leading dot (hidden files; ``.staging`` among them),
+    ``/``, ``\\``, control characters (NUL included), text that is not valid Unicode, and more than 255 UTF-8 bytes.
+    """
+    if not name:
+        raise InvalidName("A file name may not be empty.")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidName("A file name must be valid UTF-8.") from None
+    if size > MAX_NAME_BYTES:
+        raise InvalidName(f"A file name may have {MAX_NAME_BYTES} bytes in UTF-8; this one has {size}.")
+    if name.startswith("."):
+        raise InvalidName("A file name may not begin with a dot.")
+    if "/" in name or "\\" in name:
+        raise InvalidName("A file name is one path segment: it may hold neither '/' nor '\\'.")
+    if any(unicodedata.category(char) == "Cc" for char in name):
+        raise InvalidName("A file name may not hold control characters.")
+    return name
+
+
+def numbered(name: str, number: int) -> str:
+    """``numbered("report.csv", 1)`` is ``"report (1).csv"``; the stem is cut where the result would be too long."""
+    path = PurePosixPath(name)
+    suffix = path.suffix
+    mark = f" ({number})"
+    room = MAX_NAME_BYTES - len((mark + suffix).encode())
+    if room <= 0:  # nearly all of the name is its suffix: there is no stem to cut
+        suffix, room = "", MAX_NAME_BYTES - len(mark)
+    stem = name.removesuffix(suffix) if suffix else name
+    return stem.encode()[:room].decode(errors="ignore") + mark + suffix
