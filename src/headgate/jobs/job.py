@@ -1,0 +1,219 @@
+"""A job: one transfer under one UUID, from its first request to its outcome.
+
+Rules of this room:
+
+- All transitions live here. They are synchronous, decided before any I/O, and the impossible ones raise.
+- A job knows neither HTTP nor files: names are labels to it, bytes are counts.
+- A job and the task now attached to it are two things: a resumable upload is one job over many tasks. `stop` writes the
+  cause on the job before it cancels the task, so that whoever catches the cancellation knows whose it was.
+
+::
+
+    running ⇄ paused            held at the gate
+       │ ⇅      │
+       │ interrupted            a resumable upload without a request; its bytes are kept
+       │
+    finishing                   the point of no return: nobody can stop it any more (G2)
+       │
+    completed | failed          and from every state before finishing: terminated | failed
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Terminated
+from headgate.jobs.meter import Meter
+
+__all__ = ["IllegalTransition", "Job", "Kind", "State"]
+
+
+class Kind(StrEnum):
+    UPLOAD = "upload"  #: bytes in
+    EXPORT = "export"  #: bytes out
+
+
+class State(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    FINISHING = "finishing"
+    COMPLETED = "completed"
+    TERMINATED = "terminated"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return not _NEXT[self]
+
+    @property
+    def stoppable(self) -> bool:
+        """True before the point of no return."""
+        return State.TERMINATED in _NEXT[self]
+
+
+_NEXT: dict[State, frozenset[State]] = {
+    State.RUNNING: frozenset({State.PAUSED, State.INTERRUPTED, State.FINISHING, State.TERMINATED, State.FAILED}),
+    State.PAUSED: frozenset({State.RUNNING, State.INTERRUPTED, State.TERMINATED, State.FAILED}),
+    State.INTERRUPTED: frozenset({State.RUNNING, State.FINISHING, State.TERMINATED, State.FAILED}),
+    State.FINISHING: frozenset({State.COMPLETED, State.FAILED}),
+    State.COMPLETED: frozenset(),
+    State.TERMINATED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+
+class IllegalTransition(RuntimeError):
+    """A bug of ours: a transition that the table does not have."""
+
+
+class Job:
+    """One transfer. Made by ``Jobs.run()``; changed only through the methods below."""
+
+    __slots__ = (
+        "_changed",
+        "_ended",
+        "_meter",
+        "_task",
+        "bytes_total",
+        "cause",
+        "created_at",
+        "ended_at",
+        "ended_by",
+        "id",
+        "kind",
+        "names",
+        "owner",
+        "reason",
+        "state",
+        "updated_at",
+    )
+
+    def __init__(
+        self,
+        id: UUID,  # noqa: A002 - the word that clients see
+        kind: Kind,
+        *,
+        owner: str,
+        names: tuple[str, ...] = (),
+        bytes_total: int | None = None,
+        changed: "Callable[[Job], None] | None" = None,
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.owner = owner
+        self.names = list(names)
+        #: Bytes that the job will have moved when it is done; None where nobody knows.
+        self.bytes_total = bytes_total
+        self.state = State.RUNNING
+        #: Why the job is being stopped; None while nobody stops it.
+        self.cause: JobStopped | None = None
+        #: A stable code that says why the job did not complete; None when it did.
+        self.reason: str | None = None
+        #: The user who terminated the job.
+        self.ended_by: str | None = None
+        self.created_at = self.updated_at = datetime.now(UTC)
+        self.ended_at: datetime | None = None
+        self._changed = changed
+        self._task: asyncio.Task[object] | None = None
+        self._ended = asyncio.Event()
+        self._meter = Meter(time.monotonic())
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.kind} {self.state}>"
+
+    # Progress: the hot path. One call a chunk.
+
+    def advance(self, size: int) -> None:
+        """Count `size` more bytes moved."""
+        self._meter.add(size, time.monotonic())
+
+    @property
+    def bytes_done(self) -> int:
+        return self._meter.total
+
+    @property
+    def idle(self) -> float:
+        """Seconds since a byte last moved."""
+        return time.monotonic() - self._meter.last
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second, now."""
+        return 0.0 if self.state.ended else self._meter.rate(time.monotonic())
+
+    # Tasks come and go.
+
+    def attach(self, task: "asyncio.Task[object]") -> None:
+        """From now on, stopping the job cancels `task`."""
+        assert self._task is None, "a newer request must end the older one first"
+        self._task = task
+
+    def detach(self) -> None:
+        self._task = None
+
+    # Transitions.
+
+    def finish(self) -> None:
+        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2)."""
+        if self.cause is not None:
+            raise self.cause
+        self._to(State.FINISHING)
+
+    def complete(self) -> None:
+        self._to(State.COMPLETED)
+
+    def fail(self, reason: str) -> None:
+        """End the job for a reason of its own: an error, a disconnect."""
+        self.reason = reason
+        self._to(State.FAILED)
+
+    def stop(self, cause: JobStopped) -> None:
+        """Decide that the job ends, and tell its task. The first cause stays.
+
+        The job is over only when `ended` says so. Raises AlreadyFinished past the point of no return.
+        """
+        if not self.state.stoppable:
+            raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
+        if self.cause is not None:
+            return
+        self.cause = cause
+        if self._task is not None:
+            self._task.cancel()
+
+    def stopped(self) -> None:
+        """The task has ended because of the cause: record the outcome."""
+        assert self.cause is not None
+        self.reason, self.ended_by = self.cause.code, self.cause.by
+        self._to(State.TERMINATED if isinstance(self.cause, Terminated) else State.FAILED)
+
+    def failed(self, error: BaseException) -> None:
+        """The task has ended with `error`: record the outcome. A cancellation that is not ours is for whoever knows its
+        origin to name beforehand in `reason`."""
+        if isinstance(error, asyncio.CancelledError):
+            self.fail(self.reason or "cancelled")
+        else:
+            self.fail(error.code if isinstance(error, HeadgateError) else HeadgateError.code)
+
+    def _to(self, state: State) -> None:
+        if state not in _NEXT[self.state]:
+            raise IllegalTransition(f"{self!r} cannot become {state}")
+        self.state = state
+        self.updated_at = datetime.now(UTC)
+        if state.ended:
+            self.ended_at = self.updated_at
+        if self._changed is not None:
+            self._changed(self)
+
+    # The end.
+
+    def close(self) -> None:
+        """Everything of the job is gone: wake those who wait for its end."""
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Wait until the job is over and everything of it is gone (G1)."""
+        await self._ended.wait()

@@ -1,0 +1,57 @@
+"""The seam between this process's live jobs and everybody else's view of them.
+
+A task lives in one process; a job may be asked for from another. The table of live jobs stays plain and synchronous; a
+mirror carries snapshots outward and brings commands in. The default does nothing. A shared one (a database, a message
+bus) can be added without touching a handler.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from headgate.jobs.job import Job
+
+__all__ = ["Command", "Execute", "Mirror", "NullMirror"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Somebody elsewhere asks this process to do something to one of its jobs.
+
+    `action` is "terminate"; `user` is who asks, already authorized by whoever took the request.
+    """
+
+    action: str
+    job: UUID
+    user: str
+
+
+#: What a mirror calls when a command came in. Raises JobNotFound if the job does not live here.
+Execute = Callable[[Command], Awaitable[None]]
+
+
+class Mirror(Protocol):
+    """What the table of live jobs tells and asks of the outside."""
+
+    def changed(self, job: Job) -> None:
+        """`job` began, changed its state, or ended. Called synchronously on the loop: must neither block nor raise."""
+
+    async def start(self, execute: Execute) -> None:
+        """Begin to bring commands in; call `execute` for each."""
+
+    async def close(self) -> None:
+        """Stop bringing commands in. The jobs have ended."""
+
+
+class NullMirror:
+    """One process, nobody else to tell."""
+
+    def changed(self, job: Job) -> None:
+        pass
+
+    async def start(self, execute: Execute) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,217 @@
+"""The live jobs of this process, a bounded memory of ended ones, and how a job is run and ended.
+
+Rules of this room:
+
+- Plain and synchronous: a job is in the table from the first line of ``run()`` to the last, and nothing in between
+  awaits.
+- ``run()`` reads like ``asyncio.timeout()``: it turns a cancellation into the job's cause only if the cancellation is
+  ours and no other is pending. A client's disconnect or a shutdown stays a CancelledError. Know who was cancelled.
+- Whoever terminates waits for the job's end, never on its task: awaiting a cancelled task would cancel the waiter.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from headgate.errors import AlreadyFinished, JobIdTaken, JobNotFound, ShuttingDown, StillEnding, Terminated
+from headgate.jobs.job import Job, Kind, State
+from headgate.jobs.mirror import Command, Mirror, NullMirror
+
+__all__ = ["Jobs"]
+
+logger = logging.getLogger("headgate.jobs")
+
+
+class Jobs:
+    """All jobs that this process knows.
+
+    `ended_jobs`: how many ended ones are remembered. `terminate_timeout`: seconds to wait for a job's own code to end.
+    """
+
+    def __init__(
+        self, *, ended_jobs: int = 1000, terminate_timeout: float = 30.0, mirror: Mirror | None = None
+    ) -> None:
+        self._live: dict[UUID, Job] = {}
+        self._ended: OrderedDict[UUID, Job] = OrderedDict()
+        self._ended_jobs = ended_jobs
+        self._terminate_timeout = terminate_timeout
+        self._mirror: Mirror = mirror or NullMirror()
+        self._closing = False
+
+    # What there is.
+
+    @property
+    def closing(self) -> bool:
+        """True once no new job is taken."""
+        return self._closing
+
+    def live(self) -> list[Job]:
+        """Jobs that have not ended, oldest first."""
+        return list(self._live.values())
+
+    def __iter__(self) -> Iterator[Job]:
+        """Live jobs, then remembered ones, the newest first in each."""
+        yield from reversed(self.live())
+        yield from reversed(list(self._ended.values()))
+
+    def get(self, id: UUID) -> Job | None:  # noqa: A002 - the word that clients see
+        return self._live.get(id) or self._ended.get(id)
+
+    # Running.
+
+    def run(
+        self,
+        kind: Kind,
+        *,
+        owner: str,
+        id: UUID | None = None,  # noqa: A002 - the word that clients see
+        names: tuple[str, ...] = (),
+        bytes_total: int | None = None,
+    ) -> "_Run":
+        """A context manager: one job, run by the current task.
+
+        Enters with the Job. The body calls ``job.finish()`` where it can no longer be undone, and ``job.complete()``
+        when it is done (leaving without an error completes it too). On exit the job has ended and nothing of it is
+        left.
+
+        Entering raises ShuttingDown, or JobIdTaken if the client's `id` is known already. Leaving raises the job's
+        cause in place of the CancelledError if the job was stopped.
+        """
+        job = Job(
+            id or uuid4(),
+            kind,
+            owner=owner,
+            names=names,
+            bytes_total=bytes_total,
+            changed=self._mirror.changed,
+        )
+        return _Run(self, job)
+
+    def _enter(self, job: Job) -> None:
+        if self._closing:
+            raise ShuttingDown
+        if self.get(job.id) is not None:
+            raise JobIdTaken
+        self._live[job.id] = job
+        self._mirror.changed(job)
+
+    def _leave(self, job: Job) -> None:
+        del self._live[job.id]
+        self._ended[job.id] = job
+        while len(self._ended) > self._ended_jobs:
+            self._ended.popitem(last=False)
+        job.close()
+        assert job.ended_at is not None
+        logger.info(
+            "%s %s %s%s: %s, %d bytes in %.3f s",
+            job.kind,
+            job.id,
+            job.state,
+            f" ({job.reason}{f' by {job.ended_by}' if job.ended_by else ''})" if job.reason else "",
+            job.owner,
+            job.bytes_done,
+            (job.ended_at - job.created_at).total_seconds(),
+        )
+
+    # Ending.
+
+    async def terminate(self, *jobs: Job, by: str) -> list[Job]:
+        """Stop `jobs` because the user `by` said so, wait until nothing of them is left, and return those that stopped.
+
+        All are told first and waited for afterwards; one that somebody else is stopping already is waited for too.
+        Raises AlreadyFinished if every one of them is past its point of no return, and StillEnding if code of the
+        embedding service holds an end up for longer than the terminate timeout; the job ends all the same.
+        """
+        stopping = []
+        for job in jobs:
+            try:
+                job.stop(Terminated(by))
+            except AlreadyFinished:
+                if len(jobs) == 1:
+                    raise
+            else:
+                stopping.append(job)
+        if not stopping:
+            raise AlreadyFinished
+        await self._ends(stopping)
+        return stopping
+
+    async def _ends(self, jobs: list[Job]) -> None:
+        try:
+            async with asyncio.timeout(self._terminate_timeout):
+                for job in jobs:
+                    await job.ended()
+        except TimeoutError:
+            raise StillEnding from None
+
+    async def start(self) -> None:
+        await self._mirror.start(self._execute)
+
+    async def _execute(self, command: Command) -> None:
+        job = self._live.get(command.job)
+        if job is None or command.action != "terminate":
+            raise JobNotFound
+        await self.terminate(job, by=command.user)
+
+    async def shut_down(self) -> None:
+        """Take no more jobs, and end those that run: `failed`, because of `shutting-down`."""
+        self._closing = True
+        jobs = self.live()
+        for job in jobs:
+            if job.state.stoppable:
+                job.stop(ShuttingDown())
+        try:
+            await self._ends(jobs)  # the finishing ones too: what was promised is kept
+        except StillEnding:
+            logger.warning("%d jobs are still ending", len(self._live))
+
+    async def close(self) -> None:
+        await self._mirror.close()
+
+
+class _Run:
+    """See ``Jobs.run()``. Neither half of it ever awaits."""
+
+    __slots__ = ("_cancelling", "_job", "_jobs", "_task")
+
+    def __init__(self, jobs: Jobs, job: Job) -> None:
+        self._jobs = jobs
+        self._job = job
+
+    async def __aenter__(self) -> Job:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._jobs._enter(self._job)
+        self._job.attach(task)
+        return self._job
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        job = self._job
+        job.detach()
+        try:
+            self._record(exc)
+        finally:
+            self._jobs._leave(job)
+        if job.cause is not None and self._task.uncancel() <= self._cancelling:
+            # Ours alone. Whatever the cancellation was turned into on its way out, the job ended because of its cause.
+            raise job.cause from exc
+
+    def _record(self, exc: BaseException | None) -> None:
+        job = self._job
+        if job.state.ended:
+            return
+        if job.cause is not None:
+            job.stopped()
+        elif exc is None:
+            if job.state is not State.FINISHING:
+                job.finish()
+            job.complete()
+        else:
+            job.failed(exc)
