@@ -1,0 +1,107 @@
+"""What headgate asks of a storage, and what it promises in return. Storages know nothing of HTTP, jobs or users.
+
+The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, nothing published
+is renamed, and no path leaves this room. `tests/contract/` runs one suite on every storage.
+
+Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, StorageFull and StorageFailed, and
+raises nothing else. Names were checked by `check_name` before they get here.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+from uuid import UUID
+
+from headgate.config import OnConflict
+
+__all__ = ["Source", "Stage", "Staged", "Storage"]
+
+
+class Staged(Protocol):
+    """One staged file: received bytes that are not yet visible. Belongs to its stage, and ends with it."""
+
+    @property
+    def name(self) -> str:
+        """The name it is meant to have."""
+
+    @property
+    def size(self) -> int:
+        """Bytes written."""
+
+    async def write(self, data: bytes) -> None:
+        """Append `data`, all of it. Raises StorageFull or StorageFailed; may be cancelled, and is then discarded soon.
+
+        Must not block the loop. The hot path: one call a chunk.
+        """
+
+
+class Stage(Protocol):
+    """The staged files of one job. Ends in exactly one of published and discarded.
+
+    An async context manager: leaving it discards whatever was not published. Leaving must not await, so that a job that
+    is cancelled has nothing left when it ends (G1); freeing the blocks may go on elsewhere.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+    async def create(self, name: str, on_conflict: OnConflict) -> Staged:
+        """Begin a file that is meant to be called `name`.
+
+        Raises NameTaken at once if `on_conflict` is REJECT and the name is taken now, or, unless it is RENAME, by an
+        earlier file of this stage. If cancelled, nothing is left that `__aexit__` does not know of.
+        """
+
+    async def sync(self) -> None:
+        """Make every byte written so far durable. May be cancelled."""
+
+    async def publish(self, on_conflict: OnConflict) -> Sequence[str]:
+        """Make every file visible under its name, at once and whole, all of them or none, and durably so (G3).
+
+        Called once, after `sync`. Returns the names given, in order of creation: others than asked for only under
+        RENAME. Raises NameTaken, StorageFull or StorageFailed, and then nothing is visible that was not before. Once
+        begun it runs to its end even if the caller is cancelled, and its outcome is told.
+        """
+
+
+class Source(Protocol):
+    """A published file, opened for reading; it keeps its content though the name be replaced or deleted meanwhile.
+
+    An async context manager: leaving it closes. Leaving must not await.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def file(self) -> BinaryIO | None:
+        """A real file, if there is one, for sendfile. Only its descriptor may be used."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; none at the end. Raises StorageFailed."""
+
+
+class Storage(Protocol):
+    """Where files live."""
+
+    async def start(self) -> None:
+        """Get ready. Raises StorageUnusable, with the reason, if the contract could not be kept here."""
+
+    async def close(self) -> None:
+        """Every job has ended: finish what still goes on elsewhere, and let go."""
+
+    def stage(self, job: UUID) -> Stage:
+        """A place for the staged files of `job`."""
+
+    async def open(self, name: str) -> Source:
+        """The published file `name`. Raises FileNotFound."""
