@@ -1,0 +1,61 @@
+"""The bytes of a request's body: every one passes here, is counted, and is bounded.
+
+Foreign exceptions end here: a malformed transfer encoding is MalformedBody, a lost client Disconnected.
+"""
+
+import time
+
+from aiohttp import web
+
+from headgate.errors import Disconnected, MalformedBody, TooLarge
+
+__all__ = ["Body"]
+
+
+class Body:
+    """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said)."""
+
+    __slots__ = ("_back", "_content", "_limit", "_request", "_waiting_since", "consumed")
+
+    def __init__(self, request: web.Request, *, limit: int) -> None:
+        self._request = request
+        self._content = request.content
+        self._limit = limit
+        self._back = b""
+        self._waiting_since: float | None = None
+        #: Bytes taken in so far, not counting what was given back.
+        self.consumed = 0
+
+    @property
+    def waited(self) -> float:
+        """Seconds that we have been waiting for the client's next bytes; 0 while the client waits for us."""
+        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+
+    async def readany(self) -> bytes:
+        """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedBody, Disconnected."""
+        if self._back:
+            data, self._back = self._back, b""
+        else:
+            self._waiting_since = time.monotonic()
+            try:
+                data = await self._content.readany()
+            except ConnectionError:
+                raise Disconnected from None
+            except web.RequestPayloadError:
+                raise MalformedBody("The body's transfer encoding is malformed or ends early.") from None
+            except RuntimeError:
+                if self._request.transport is None:  # how a StreamReader says that nothing will come any more
+                    raise Disconnected from None
+                raise
+            finally:
+                self._waiting_since = None
+        self.consumed += len(data)
+        if self.consumed > self._limit:
+            raise TooLarge(f"The body may have {self._limit} bytes.")
+        return data
+
+    def give_back(self, data: bytes) -> None:
+        """The next read begins with `data`, the end of what was read last."""
+        assert not self._back
+        self._back = data
+        self.consumed -= len(data)

@@ -1,0 +1,230 @@
+"""A multipart/form-data body, taken apart as it streams.
+
+Rules of this room:
+
+- aiohttp's MultipartReader does the framing; ours are the reader of a part's bytes (it hands on whole received buffers
+  and searches each once) and the body beneath it, through which every byte passes and is counted.
+- What a client can make grow has a limit from Config: files, fields, headers, and whatever belongs to no file.
+- Foreign exceptions end here: whatever is wrong with a form is MalformedBody.
+- The body is read to its very end. A form whose closing boundary came but whose last byte did not is not whole (G3).
+"""
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from headgate.config import Config
+from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
+from headgate.transfer.body import Body
+from headgate.wire.parameters import parse_parameters
+
+__all__ = ["FileBody", "Form"]
+
+#: RFC 2046, 5.1.1: 1 to 70 of these, and no space at the end.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+
+_IDENTITY_ENCODINGS = frozenset({"", "binary", "7bit", "8bit"})
+
+
+class _FormBody(Body):
+    """A body as MultipartReader wants to read it: with the part of StreamReader's interface that it uses."""
+
+    __slots__ = ("_overhead", "_overhead_limit")
+
+    def __init__(self, request: web.Request, *, limit: int, overhead_limit: int) -> None:
+        super().__init__(request, limit=limit)
+        self._overhead = 0
+        self._overhead_limit = overhead_limit
+
+    def count_overhead(self, size: int) -> None:
+        """Count `size` bytes that belong to no file."""
+        self._overhead += size
+        if self._overhead > self._overhead_limit:
+            raise TooLarge(f"A form may have {self._overhead_limit} bytes beside its files.")
+
+    async def readline(self, *, max_line_length: int = 8190) -> bytes:
+        """A line with its end, or what is left at the end of the body."""
+        line = await self.readany()
+        end = line.find(b"\n") + 1
+        while not end and len(line) <= max_line_length:
+            more = await self.readany()
+            if not more:
+                break
+            found = more.find(b"\n") + 1
+            end = len(line) + found if found else 0
+            line += more
+        end = end or len(line)
+        if end > max_line_length:
+            raise MalformedBody(f"A line outside the parts' content is longer than {max_line_length} bytes.")
+        if end < len(line):
+            self.give_back(line[end:])
+        self.count_overhead(end)
+        return line[:end]
+
+
+class _PartReader(BodyPartReader):
+    """Reads a part in whole received buffers.
+
+    The base class asks for a size, joins, and searches each byte more than once; this one searches each buffer once for
+    the delimiter and holds back only a tail that could begin one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._body = cast("_FormBody", self._content)
+        self._delimiter = b"\r\n" + self._boundary
+        # The line break that ended the headers may begin the delimiter: an empty part has no other.
+        self._held = b"\r\n"
+        self._skip = 2
+
+    async def read_chunk(self, size: int = 0) -> bytes:
+        """The next bytes of the part, as many as came (`size` is ignored); none at its end.
+
+        Raises MalformedBody if the body ends before the part does.
+        """
+        if self._at_eof:
+            return b""
+        delimiter = self._delimiter
+        while True:
+            data = await self._body.readany()
+            if not data:
+                raise MalformedBody("The body ends in the middle of a part.")
+            if self._held:
+                data = self._held + data
+            found = data.find(delimiter)
+            if found < 0:
+                # Only the last CR can begin a delimiter that is still to come: there is none inside one.
+                tail = data.rfind(b"\r", 1 - len(delimiter))
+                if tail >= 0 and delimiter.startswith(data[tail:]):
+                    self._held = data[tail:]
+                    data = data[:tail]
+                else:
+                    self._held = b""
+            elif found == 0:
+                self._at_eof = True
+                self._held = b""
+                self._body.give_back(data[2:])  # the reader of the next part begins at the boundary's own line
+                return b""
+            else:
+                self._held = b""
+                self._body.give_back(data[found:])
+                data = data[:found]
+            if self._skip and data:
+                data = data[self._skip :]
+                self._skip = 0
+            if data:
+                return data
+
+
+class _FormReader(MultipartReader):
+    part_reader_cls = _PartReader
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A file part: its name as sent, and its bytes."""
+
+    filename: str
+    #: The next bytes, as many as came; none at the end. The hot path.
+    read: Callable[[], Awaitable[bytes]]
+
+
+class Form:
+    """The multipart/form-data body of `request`.
+
+    Made before the body is read. Raises UnsupportedMedia, MalformedBody or TooLarge if the headers already tell.
+    """
+
+    def __init__(self, request: web.Request, config: Config) -> None:
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise UnsupportedMedia("The body may not have a Content-Encoding.")
+        media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        if media_type != "multipart/form-data":
+            raise UnsupportedMedia("The body must be multipart/form-data.")
+        boundary = parameters.get("boundary", "")
+        if not _BOUNDARY.fullmatch(boundary):
+            raise MalformedBody("The Content-Type needs a boundary of 1 to 70 of the characters in RFC 2046.")
+        #: Bytes of the whole body; None if it is chunked.
+        self.content_length = request.content_length
+        if (self.content_length or 0) > config.body_size_limit:
+            raise TooLarge(f"An upload may have {config.upload_size_limit} bytes.")
+        #: Values of the form's other fields, the last of each name.
+        self.fields: dict[str, str] = {}
+        self._config = config
+        self._body = _FormBody(request, limit=config.body_size_limit, overhead_limit=config.max_form_size)
+        # What ends the body after its last part: CRLF -- boundary -- CRLF.
+        self._closing = len(boundary) + 8
+        self._reader = _FormReader(
+            # "mixed", because for form-data the reader would decode a field called _charset_ as it goes.
+            {hdrs.CONTENT_TYPE: f'multipart/mixed; boundary="{boundary}"'},
+            # It has the methods of StreamReader that MultipartReader calls; that class is not meant to be derived from.
+            cast("StreamReader", self._body),
+            max_field_size=config.max_part_header_size,
+            max_headers=config.max_part_headers,
+        )
+
+    @property
+    def expected_rest(self) -> int | None:
+        """Bytes of files still to come, when a file begins; None for a chunked body.
+
+        Exact if that file is the last part; otherwise too many by the framing of the parts after it.
+        """
+        if self.content_length is None:
+            return None
+        return max(0, self.content_length - self._body.consumed - self._closing)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that we have been waiting for the client's next bytes, just now."""
+        return self._body.waited
+
+    async def files(self) -> AsyncGenerator[FileBody, None]:
+        """The file parts, one after the other; each must be read to its end before the next is asked for.
+
+        Fields on the way are collected in `fields`. Ends when the body has ended. Raises MalformedBody, TooLarge,
+        UnsupportedMedia and Disconnected.
+        """
+        files = fields = 0
+        while (part := await self._next()) is not None:
+            disposition, parameters = parse_parameters(part.headers.get(hdrs.CONTENT_DISPOSITION, ""))
+            encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").strip().lower()
+            if encoding not in _IDENTITY_ENCODINGS:
+                raise UnsupportedMedia(f"A part may not have the transfer encoding {encoding!r}.")
+            if disposition == "form-data" and parameters.get("filename"):
+                files += 1
+                if files > self._config.max_files:
+                    raise TooLarge(f"An upload may have {self._config.max_files} files.")
+                yield FileBody(parameters["filename"], part.read_chunk)
+                assert part.at_eof(), "a file must be read to its end"
+            else:
+                fields += 1
+                if fields > self._config.max_fields:
+                    raise TooLarge(f"A form may have {self._config.max_fields} fields.")
+                value = await self._read_field(part)
+                if "filename" in parameters and value:  # a browser's unused file input is empty, and has no name
+                    raise MalformedBody("A file has no name.")
+                self.fields[parameters.get("name", "")] = value
+        while rest := await self._body.readany():  # an epilogue (RFC 2046, 5.1.1), to be ignored
+            self._body.count_overhead(len(rest))
+
+    async def _next(self) -> _PartReader | None:
+        try:
+            part = await self._reader.next()
+        except (HttpProcessingError, ValueError):
+            raise MalformedBody("The form's parts are malformed, or the form ends early.") from None
+        if part is not None and not isinstance(part, _PartReader):
+            raise UnsupportedMedia("A part may not be multipart itself.")
+        return part
+
+    async def _read_field(self, part: _PartReader) -> str:
+        value = bytearray()
+        while chunk := await part.read_chunk():
+            self._body.count_overhead(len(chunk))
+            value += chunk
+            if len(value) > self._config.max_field_size:
+                raise TooLarge(f"A form field may have {self._config.max_field_size} bytes.")
+        return value.decode(errors="replace")

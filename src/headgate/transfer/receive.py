@@ -1,0 +1,109 @@
+"""Landing the files of an upload: staged as they come, made durable, shown to the embedding service, published
+together.
+
+Knows no HTTP: whoever took the body apart hands in its files.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from headgate.config import Config, OnConflict
+from headgate.errors import HeadgateError, NameTaken, NoFiles, Refused, TooLarge
+from headgate.jobs import Job
+from headgate.names import check_name
+from headgate.storage import Stage
+
+__all__ = ["Incoming", "OnReceived", "ReceivedFile", "receive"]
+
+logger = logging.getLogger("headgate.transfer")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """A file of an upload: the name it is meant to have (or has, once published), and its bytes."""
+
+    name: str
+    size: int
+
+
+#: Awaited after the last byte and before anything is published. Raising refuses the upload (422, its message).
+OnReceived = Callable[[Job, Sequence[ReceivedFile]], Awaitable[object]]
+
+
+class Incoming(Protocol):
+    """One file on its way in."""
+
+    @property
+    def filename(self) -> str: ...
+
+    @property
+    def read(self) -> Callable[[], Awaitable[bytes]]:
+        """The next bytes, as many as came; none at the end."""
+
+
+async def receive(
+    job: Job,
+    files: AsyncIterator[Incoming],
+    stage: Stage,
+    *,
+    config: Config,
+    on_conflict: Callable[[], OnConflict],
+    reserved: frozenset[str],
+    expected_rest: Callable[[], int | None],
+    on_received: OnReceived | None,
+) -> list[ReceivedFile]:
+    """Receive `files` into `stage` and publish them all, or none. Returns them under the names they were given.
+
+    `on_conflict` is asked when a name is known and again at the end; `reserved` names are always taken; `expected_rest`
+    tells how many bytes of files are still to come, or None.
+
+    Raises InvalidName, NameTaken, TooLarge, NoFiles, Refused, what the stage raises and what reading raises. Past
+    ``job.finish()`` nothing can stop it any more.
+    """
+    received: list[ReceivedFile] = []
+    async for file in files:
+        name = check_name(file.filename)
+        if name in reserved:
+            raise NameTaken(f"{name!r} is the name of a generated export.")
+        staged = await stage.create(name, on_conflict())
+        job.names.append(name)
+        rest = expected_rest()
+        job.bytes_total = None if rest is None else job.bytes_done + rest
+        limit = min(config.max_file_size, config.upload_size_limit - job.bytes_done)
+        read, write, advance = file.read, staged.write, job.advance
+        while chunk := await read():
+            if staged.size + len(chunk) > limit:
+                raise TooLarge(_too_large(config, limit))
+            await write(chunk)
+            advance(len(chunk))
+        received.append(ReceivedFile(name, staged.size))
+    if not received:
+        raise NoFiles
+    job.bytes_total = job.bytes_done
+    await stage.sync()
+    if on_received is not None:
+        await _ask(on_received, job, received)
+    job.finish()
+    names = await stage.publish(on_conflict())
+    job.names[:] = names
+    job.complete()
+    return [replace(file, name=name) for file, name in zip(received, names, strict=True)]
+
+
+def _too_large(config: Config, limit: int) -> str:
+    if limit < config.max_file_size:
+        return f"The files of an upload may have {config.upload_size_limit} bytes together."
+    return f"A file may have {config.max_file_size} bytes."
+
+
+async def _ask(on_received: OnReceived, job: Job, received: list[ReceivedFile]) -> None:
+    try:
+        await on_received(job, tuple(received))
+    except HeadgateError:
+        raise
+    except Exception as error:
+        # Any exception refuses: an upload must not be published because the code that should have checked it broke.
+        logger.warning("upload %s was refused by on_received: %r", job.id, error)
+        raise Refused(str(error) or None) from error

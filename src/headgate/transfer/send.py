@@ -1,0 +1,161 @@
+"""Giving files out: stored ones by sendfile in slices, generated ones chunk by chunk.
+
+Rules of this room:
+
+- An export that stops half-way never ends with a clean end of body (G5): whatever goes wrong after the first byte
+  aborts the connection. So the last chunk, and the answer that all is well, are left to aiohttp, after the job is done.
+- Nothing is read ahead of the client: a slice is asked for when the one before it has gone.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import AsyncGenerator, Iterator
+
+from aiohttp import HttpVersion11, web
+
+from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFailed
+from headgate.jobs import Job
+from headgate.storage import Source
+
+__all__ = ["send_generated", "send_stored"]
+
+logger = logging.getLogger("headgate.transfer")
+
+#: Bytes handed to the kernel at once. Large enough that the slicing costs nothing measurable against one sendfile for
+#: the whole file, small enough that the loop is not held for longer than a millisecond.
+SENDFILE_SLICE = 1024 * 1024
+
+#: Bytes read and written at once where sendfile cannot be used (TLS, other event loops).
+READ_SLICE = 256 * 1024
+
+
+async def send_stored(job: Job, request: web.Request, response: web.StreamResponse, source: Source) -> None:
+    """Send `source` as the body of `response`, and pass the job's point of no return once the kernel has all of it.
+
+    The caller returns the response, and aiohttp ends it. Raises Disconnected, StorageFailed, or what stopped the job,
+    and then the connection is gone.
+    """
+    response.content_length = source.size
+    with _aborting(request, response):
+        await response.prepare(request)
+        sent = await _sendfile(job, request, source)
+        while sent < source.size:
+            chunk = await source.read(sent, min(READ_SLICE, source.size - sent))
+            if not chunk:
+                raise StorageFailed("The file became shorter while it was sent.")
+            await response.write(chunk)
+            job.advance(len(chunk))
+            sent += len(chunk)
+        await _flush(request)
+        job.finish()
+
+
+async def send_generated(
+    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
+) -> None:
+    """Send what `chunks` yields as the body of `response`, chunked, and pass the job's point of no return at its end.
+
+    The headers wait for the first chunk, so that a generator which fails before it yields is answered with an error.
+    The generator is closed however this ends. Raises as `send_stored` does, and ExportFailed if the generator raised.
+    """
+    async with contextlib.aclosing(chunks):
+        with _aborting(request, response):
+            chunk = await _next_chunk(job, chunks)
+            if request.version >= HttpVersion11:
+                response.enable_chunked_encoding()
+            else:
+                response.force_close()  # the end of the connection is the end of the body
+            await response.prepare(request)
+            while chunk is not None:
+                if chunk:  # an empty chunk would end a chunked body
+                    await response.write(chunk)
+                    job.advance(len(chunk))
+                chunk = await _next_chunk(job, chunks)
+            await _flush(request)
+            job.finish()
+
+
+async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours."""
+    try:
+        chunk = await anext(chunks)
+        if not isinstance(chunk, bytes):
+            raise TypeError(f"an export yields bytes, not {type(chunk).__name__}")
+    except StopAsyncIteration:
+        return None
+    except HeadgateError:
+        raise
+    except Exception as error:
+        logger.exception("export %s failed", job.id)
+        raise ExportFailed from error
+    return chunk
+
+
+async def _sendfile(job: Job, request: web.Request, source: Source) -> int:
+    """Send as much of `source` as sendfile can; return how many bytes that were (0 where it cannot be used)."""
+    transport = request.transport
+    if source.file is None or transport is None or transport.get_extra_info("sslcontext") is not None:
+        return 0
+    loop = asyncio.get_running_loop()
+    # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
+    await _flush(request)
+    sent = 0
+    while sent < source.size:
+        count = min(SENDFILE_SLICE, source.size - sent)
+        try:
+            done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
+        except (NotImplementedError, asyncio.SendfileNotAvailableError):
+            # Not offered by this loop or this file; or the client is gone, which the next write will tell.
+            return sent
+        except RuntimeError:
+            if transport.is_closing():
+                raise Disconnected from None
+            raise
+        if not done:
+            raise StorageFailed("The file became shorter while it was sent.")
+        job.advance(done)
+        sent += done
+    return sent
+
+
+async def _flush(request: web.Request) -> None:
+    """Wait until the kernel has every byte written so far."""
+    transport = request.transport
+    if transport is None:
+        raise Disconnected
+    transport.set_write_buffer_limits(high=0)
+    try:
+        await request.writer.drain()
+    finally:
+        transport.set_write_buffer_limits()
+    if request.transport is None:  # a wait that the end of the connection ended
+        raise Disconnected
+
+
+@contextlib.contextmanager
+def _aborting(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
+    """Whatever is raised after the headers went out ends the connection at once; a lost client is Disconnected."""
+    try:
+        yield
+    except BaseException as error:
+        if response.prepared and request.transport is not None:
+            _abort(request.transport, reset=request.version < HttpVersion11)
+        if isinstance(error, ConnectionError):
+            raise Disconnected from None
+        raise
+
+
+def _abort(transport: asyncio.Transport, *, reset: bool) -> None:
+    """End the connection without another byte.
+
+    `reset`: where the body has neither a length nor a last chunk (HTTP/1.0), a plain close would look like its end;
+    only a reset looks like what it is.
+    """
+    if reset:
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -1,0 +1,1 @@
+"""Headers to values and back, without I/O and without aiohttp."""
