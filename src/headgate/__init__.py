@@ -1,0 +1,36 @@
+"""headgate: uploads and exports that you can watch and stop. An aiohttp service, and an app factory for others.
+
+This is the one door: what is not in ``__all__`` is not promised.
+"""
+
+from headgate.app import JOBS, create_app
+from headgate.config import Config, OnConflict
+from headgate.errors import ConfigError, HeadgateError, Refused, StorageUnusable
+from headgate.jobs import Job, Jobs, Kind, State
+from headgate.storage import Source, Stage, Staged, Storage
+from headgate.transfer.receive import ReceivedFile
+from headgate.web.auth import USER, User
+from headgate.web.jobs import JOB
+
+__all__ = [
+    "JOB",
+    "JOBS",
+    "USER",
+    "Config",
+    "ConfigError",
+    "HeadgateError",
+    "Job",
+    "Jobs",
+    "Kind",
+    "OnConflict",
+    "ReceivedFile",
+    "Refused",
+    "Source",
+    "Stage",
+    "Staged",
+    "State",
+    "Storage",
+    "StorageUnusable",
+    "User",
+    "create_app",
+]

@@ -1,0 +1,78 @@
+"""create_app(): the composition root, the only file that knows every room."""
+
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config
+from headgate.jobs import Jobs
+from headgate.storage import LocalStorage, Storage
+from headgate.transfer.receive import OnReceived
+from headgate.web.auth import Authenticate, authentication, only_user
+from headgate.web.exports import Export, ExportRoutes, checked_exports
+from headgate.web.health import HEALTH_ROUTES, HealthRoutes
+from headgate.web.jobs import JobRoutes
+from headgate.web.problems import problems
+from headgate.web.uploads import UploadRoutes
+
+__all__ = ["JOBS", "create_app"]
+
+#: Where the embedding service finds the jobs of an application: ``app[headgate.JOBS]``.
+JOBS = web.AppKey("headgate.jobs", Jobs)
+
+
+def create_app(
+    config: Config | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+    storage: Storage | None = None,
+    exports: Mapping[str, Export] | None = None,
+    on_received: OnReceived | None = None,
+) -> web.Application:
+    """An application that takes uploads and gives out exports, each as a job that its owner can terminate.
+
+    Serve it alone or mount it with ``add_subapp`` under any prefix, as often as wanted; nothing is global.
+
+    - `authenticate(request)` tells who asks: a User, or None for nobody (401). It may be a coroutine function. Without
+      it there is one user, to whom everything belongs: bind such an application to loopback.
+    - `storage`: where files live; by default the directory ``config.root``.
+    - `exports`: names to async generator functions of bytes. ``POST /export`` serves them by that name. They are called
+      with the request if they take an argument (``request[headgate.JOB]`` and ``request[headgate.USER]`` tell more),
+      and closed however the export ends, so that a ``finally`` or a transaction in them ends too.
+    - `on_received(job, files)` is awaited after the last byte and before anything is published. Raising refuses the
+      upload (422, with the exception's message; any HeadgateError keeps its own status). It is cancelled by terminate.
+
+    Raises ConfigError or InvalidName for what cannot stand. The application's startup raises StorageUnusable.
+    """
+    config = config or Config()
+    generated = checked_exports(exports)
+    storage = storage or LocalStorage(config.root, threads=config.storage_threads)
+    jobs = Jobs(ended_jobs=config.ended_jobs, terminate_timeout=config.terminate_timeout)
+
+    app = web.Application(middlewares=[problems, authentication(authenticate or only_user, open_to_all=HEALTH_ROUTES)])
+    app[JOBS] = jobs
+    UploadRoutes(config, jobs, storage, reserved=frozenset(generated), on_received=on_received).add_to(app.router)
+    ExportRoutes(config, jobs, storage, generated).add_to(app.router)
+    JobRoutes(jobs).add_to(app.router)
+    HealthRoutes(jobs).add_to(app.router)
+
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        await storage.start()
+        await jobs.start()
+        yield
+        await jobs.close()
+        await storage.close()
+
+    async def shut_down(app: web.Application) -> None:
+        await jobs.shut_down()
+
+    app.cleanup_ctx.append(lifetime)
+    app.on_shutdown.append(shut_down)
+    app.on_response_prepare.append(_harden)
+    return app
+
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    """No answer of ours is to be guessed at."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")

@@ -1,0 +1,129 @@
+"""The command line: ``headgate serve`` and ``headgate token``.
+
+Every option of ``serve`` is also a variable of the environment: ``--max-file-size`` is ``HEADGATE_MAX_FILE_SIZE``. The
+option wins. Exit codes: 0 done, 1 the server could not start, 2 the command line is wrong.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headgate.cli.serve import ServeOptions, serve
+from headgate.cli.sizes import parse_size
+from headgate.config import Config, OnConflict
+from headgate.errors import ConfigError, StorageUnusable
+from headgate.web.auth import new_token
+
+__all__ = ["main"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = _parser(os.environ).parse_args(argv)
+    try:
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except ConfigError as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return 2
+    except (StorageUnusable, OSError) as error:
+        print(f"headgate: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="headgate", description="Uploads and exports that you can watch and stop.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "serve",
+        help="run the server",
+        description="Run the server. The environment sets options too: HEADGATE_MAX_FILE_SIZE is --max-file-size.",
+    )
+
+    def option(flag: str, **settings: Any) -> None:
+        variable = "HEADGATE_" + flag.removeprefix("--").replace("-", "_").upper()
+        if variable in environment:
+            value: Any = environment[variable]
+            if settings.get("action") == "store_true":
+                value = _parse_flag(variable, value)
+            # argparse gives a default that is a string to `type`, but does not hold it against `choices`.
+            elif "choices" in settings and value not in settings["choices"]:
+                raise SystemExit(f"headgate: {variable} must be one of {', '.join(settings['choices'])}, not {value!r}")
+            settings["default"] = value
+        command.add_argument(flag, **settings)
+
+    defaults = Config()
+    option("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    option("--port", type=int, default=8080, help="port to listen on; 0 for any free one (default: %(default)s)")
+    option("--root", type=Path, default=defaults.root, metavar="DIR", help="where files live (default: %(default)s)")
+    option("--tokens", type=Path, metavar="FILE", help="who may come in: lines of user:sha256-of-token[:admin]")
+    option(
+        "--anonymous", action="store_true", default=False, help="let everybody in on an address that is not loopback"
+    )
+    option(
+        "--max-file-size",
+        type=parse_size,
+        default=defaults.max_file_size,
+        metavar="SIZE",
+        help="bytes that a file, and an upload of several, may have: 500MB, 20GiB (default: 1TiB)",
+    )
+    option(
+        "--on-conflict",
+        choices=[str(choice) for choice in OnConflict],
+        default=str(defaults.on_conflict),
+        help="what happens when a name is taken and the upload does not say (default: %(default)s)",
+    )
+    option("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; needs --tls-key")
+    option("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
+    option("--log-level", choices=LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
+    command.set_defaults(command=_serve)
+
+    command = commands.add_parser(
+        "token", help="make a token", description="Print a new token for USER, and its line for the tokens file."
+    )
+    command.add_argument("user", metavar="USER")
+    command.add_argument("--admin", action="store_true", help="may see and control everybody's jobs")
+    command.set_defaults(command=_token)
+    return parser
+
+
+def _parse_flag(variable: str, value: str) -> bool:
+    match value.lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "" | "0" | "false" | "no" | "off":
+            return False
+        case _:
+            raise SystemExit(f"headgate: {variable} must be true or false, not {value!r}")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    serve(
+        Config(
+            root=arguments.root,
+            max_file_size=arguments.max_file_size,
+            on_conflict=OnConflict(arguments.on_conflict),
+        ),
+        ServeOptions(
+            host=arguments.host,
+            port=arguments.port,
+            tokens=arguments.tokens,
+            anonymous=arguments.anonymous,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
+            log_level=arguments.log_level,
+        ),
+    )
+    return 0
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    for line in new_token(arguments.user, admin=arguments.admin):
+        print(line)
+    return 0

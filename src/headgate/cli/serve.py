@@ -1,0 +1,137 @@
+"""``headgate serve``: one application on one address, until a signal.
+
+SIGTERM and SIGINT end it: no new jobs, the running ones end with nothing left, exit code 0.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import resource
+import signal
+import ssl
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from headgate.app import create_app
+from headgate.config import Config
+from headgate.errors import ConfigError
+from headgate.web.auth import Tokens
+
+__all__ = ["ServeOptions", "serve"]
+
+#: Seconds that connections may linger at shutdown, after the jobs have ended.
+SHUTDOWN_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Where and for whom to serve."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tokens: Path | None = None
+    anonymous: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    log_level: str = "info"
+
+
+def serve(config: Config, options: ServeOptions) -> None:
+    """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
+    tokens = None if options.tokens is None else Tokens.read(options.tokens)
+    _check_exposure(options)
+    tls = _tls_context(options)
+    _set_up_logging(options.log_level)
+    _raise_descriptor_limit()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(create_app(config, authenticate=tokens), config, options, tls))
+
+
+async def _serve(app: web.Application, config: Config, options: ServeOptions, tls: ssl.SSLContext | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(
+        app,
+        # A client that goes away is noticed at once, not at the next byte.
+        handler_cancellation=True,
+        # One line a job is the log; one a request only for who debugs.
+        access_log=logging.getLogger("aiohttp.access") if options.log_level == "debug" else None,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port, ssl_context=tls)
+        await site.start()
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        scheme = "http" if tls is None else "https"
+        print(f"headgate: {scheme}://{host}:{site.port}/ root {config.root.resolve()}", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _check_exposure(options: ServeOptions) -> None:
+    """Refuse to let the world in by accident."""
+    if options.tokens is not None:
+        if options.anonymous:
+            raise ConfigError("--tokens and --anonymous contradict each other.")
+        return
+    if not options.anonymous and not _is_loopback(options.host):
+        raise ConfigError(
+            f"Without --tokens everybody who reaches {options.host} could upload, export and terminate."
+            " Give --tokens FILE, or say --anonymous if that is meant."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls_context(options: ServeOptions) -> ssl.SSLContext | None:
+    if options.tls_cert is None and options.tls_key is None:
+        return None
+    if options.tls_cert is None or options.tls_key is None:
+        raise ConfigError("--tls-cert and --tls-key go together.")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"The certificate or its key cannot be used: {error}") from error
+    return context
+
+
+def _raise_descriptor_limit() -> None:
+    """Every transfer holds two descriptors; the usual soft limit of 1,024 is there for the sake of select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _set_up_logging(level: str) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=level.upper())
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_without_traceback)
+    # Clients send malformed headers; they are answered with a 400, and that is all.
+    warnings.simplefilter("ignore", aiohttp.BadContentDispositionHeader)
+    warnings.simplefilter("ignore", aiohttp.BadContentDispositionParam)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """aiohttp logs a request that is not HTTP with a traceback. It is the client's fault: one line will do."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args = f"malformed request: {type(error).__name__}", ()
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True

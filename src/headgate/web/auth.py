@@ -1,0 +1,124 @@
+"""Who asks, and whose jobs they may see.
+
+Rules of this room: a token is compared in constant time against every entry; a stranger's job answers exactly as one
+that never was (G6).
+"""
+
+import hashlib
+import hmac
+import inspect
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from headgate.errors import ConfigError, Unauthorized
+from headgate.jobs import Job
+
+__all__ = ["USER", "Authenticate", "Tokens", "User", "authentication", "may_see", "new_token", "only_user"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody with jobs. An admin may see and control everybody's."""
+
+    name: str
+    admin: bool = False
+
+
+#: Tells who sent a request; None: nobody we know (401). May be a coroutine function.
+Authenticate = Callable[[web.Request], User | Awaitable[User | None] | None]
+
+#: Where a handler finds the user of its request.
+USER = web.RequestKey("headgate.user", User)
+
+
+def may_see(user: User, job: Job) -> bool:
+    """May `user` see and control `job`? (G6)"""
+    return user.admin or job.owner == user.name
+
+
+def authentication(authenticate: Authenticate, *, open_to_all: frozenset[str]) -> Middleware:
+    """A middleware that keeps everybody out whom `authenticate` does not know, except from the routes `open_to_all`."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None or resource.name not in open_to_all:
+            user = authenticate(request)
+            if inspect.isawaitable(user):
+                user = await user
+            if user is None:
+                raise Unauthorized
+            request[USER] = user
+        return await handler(request)
+
+    return middleware
+
+
+def only_user(request: web.Request) -> User | None:
+    """Where no tokens are configured there is one user, and everything is theirs."""
+    return _ONLY_USER
+
+
+_ONLY_USER = User("anonymous", admin=True)
+
+
+class Tokens:
+    """An Authenticate over ``user:sha256-of-token[:admin]`` lines; blank ones and those that begin with ``#`` are none.
+
+    The token comes as ``Authorization: Bearer TOKEN`` or as the header ``auth_token: TOKEN``.
+    Raises ConfigError for a line of any other form.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._users: list[tuple[bytes, User]] = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                self._users.append(self._parse(line.strip(), number))
+
+    @classmethod
+    def read(cls, path: Path) -> "Tokens":
+        """Raises ConfigError if `path` cannot be read or holds no user."""
+        try:
+            tokens = cls(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The tokens file {path} cannot be read: {error}") from error
+        if not tokens._users:
+            raise ConfigError(f"The tokens file {path} holds no user; nobody could come in.")
+        return tokens
+
+    @staticmethod
+    def _parse(line: str, number: int) -> tuple[bytes, User]:
+        name, _, rest = line.partition(":")
+        digest, _, flag = rest.partition(":")
+        try:
+            raw = bytes.fromhex(digest)
+        except ValueError:
+            raw = b""
+        if not name or len(raw) != hashlib.sha256().digest_size or flag not in ("", "admin"):
+            raise ConfigError(f"Line {number} of the tokens file is not user:sha256-of-token[:admin].")
+        return raw, User(name, admin=flag == "admin")
+
+    def __call__(self, request: web.Request) -> User | None:
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme.lower() != "bearer":
+            token = request.headers.get("auth_token", "")
+        digest = hashlib.sha256(token.strip().encode(errors="surrogateescape")).digest()
+        found = None
+        for known, user in self._users:  # all of them: how long it takes must not tell how far we came
+            if hmac.compare_digest(known, digest):
+                found = user
+        return found
+
+
+def new_token(user: str, *, admin: bool = False) -> tuple[str, str]:
+    """A new token for `user`, and its line for the tokens file. Raises ConfigError for a name that cannot be used."""
+    if not user or ":" in user or user.startswith("#") or not user.isprintable() or user != user.strip():
+        raise ConfigError("A user's name is printable text without ':', and does not begin with '#'.")
+    token = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    return token, f"{user}:{digest}{':admin' if admin else ''}"

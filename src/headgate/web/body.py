@@ -1,0 +1,35 @@
+"""The bodies of small requests. Large ones are the business of ``transfer/``."""
+
+import asyncio
+
+from aiohttp import hdrs, web
+
+from headgate.errors import IdleTimeout, MalformedRequest, TooLarge, UnsupportedMedia
+from headgate.transfer.body import Body
+from headgate.web.expect import proceed
+
+__all__ = ["read_text"]
+
+
+async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
+    """The whole body as UTF-8: at most `limit` bytes, within `seconds`.
+
+    Raises TooLarge, IdleTimeout, MalformedRequest, UnsupportedMedia, ExpectationFailed, and what Body raises.
+    """
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedMedia("The body may not have a Content-Encoding.")
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body may have {limit} bytes.")
+    await proceed(request)
+    body = Body(request, limit=limit)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while chunk := await body.readany():
+                data += chunk
+    except TimeoutError:
+        raise IdleTimeout(f"The body did not arrive within {seconds:g} seconds.") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise MalformedRequest("The body is not valid UTF-8.") from None

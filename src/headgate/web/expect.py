@@ -1,0 +1,28 @@
+"""``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it.
+
+aiohttp answers the expectation before any middleware has run. A route with `deferred` leaves it open; the handler calls
+`proceed` when everything that the headers can tell has been checked, right before it reads the body. Whatever it
+refuses before that is refused without a byte of the body.
+"""
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from headgate.errors import ExpectationFailed
+
+__all__ = ["deferred", "proceed"]
+
+
+async def deferred(request: web.Request) -> None:
+    """An expect handler that does nothing yet."""
+
+
+async def proceed(request: web.Request) -> None:
+    """Tell a client that waits for it to send the body. Raises ExpectationFailed for any other expectation."""
+    expect = request.headers.get(hdrs.EXPECT)
+    if expect is None or request.version < HttpVersion11:  # RFC 9110: a server ignores it in HTTP/1.0
+        return
+    if expect.lower() != "100-continue":
+        raise ExpectationFailed
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # What is counted as sent decides whether an error can still be answered; an interim response does not count.
+    request.writer.output_size = 0

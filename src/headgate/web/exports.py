@@ -1,0 +1,139 @@
+"""Exports over HTTP.
+
+POST /export    POST /export/terminate
+"""
+
+import inspect
+import json
+import urllib.parse
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import UUID
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config
+from headgate.errors import ConfigError, MalformedRequest, NothingExporting, UnsupportedMedia
+from headgate.jobs import Job, Jobs, Kind
+from headgate.names import check_name
+from headgate.storage import Storage
+from headgate.transfer.send import send_generated, send_stored
+from headgate.transfer.watch import Watch
+from headgate.web.auth import USER
+from headgate.web.body import read_text
+from headgate.web.expect import deferred
+from headgate.web.jobs import JOB, job_headers, requested_job_id, terminate_own
+from headgate.wire.parameters import attachment
+
+__all__ = ["Export", "ExportRoutes", "checked_exports"]
+
+#: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
+Export = Callable[..., AsyncGenerator[bytes, None]]
+
+# An uploaded page must never run as one of ours: saved, not shown; not guessed at; and if shown all the same,
+# powerless.
+_SAFE = {
+    hdrs.CONTENT_TYPE: "application/octet-stream",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    hdrs.CACHE_CONTROL: "no-store",
+}
+
+
+def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
+    """A copy of `exports` whose functions all take the request.
+
+    Raises ConfigError for what is not an async generator function of at most one argument, InvalidName for a name.
+    """
+    return {check_name(name): _taking_request(name, function) for name, function in (exports or {}).items()}
+
+
+def _taking_request(name: str, function: Export) -> Export:
+    if not inspect.isasyncgenfunction(function) and not inspect.isasyncgenfunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable, but what calling it gives
+    ):
+        raise ConfigError(f"The export {name!r} is not an async generator function.")
+    match len(inspect.signature(function).parameters):
+        case 0:
+            return lambda request: function()
+        case 1:
+            return function
+        case _:
+            raise ConfigError(f"The export {name!r} must take the request, or nothing.")
+
+
+class ExportRoutes:
+    """The handlers of ``/export``."""
+
+    def __init__(self, config: Config, jobs: Jobs, storage: Storage, exports: Mapping[str, Export]) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._storage = storage
+        self._exports = exports
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/export", self.export, expect_handler=deferred)
+        router.add_post("/export/terminate", self.terminate)
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        """Stream a file out, as a job."""
+        id_ = requested_job_id(request)
+        name = check_name(await self._requested_name(request))
+        generate = self._exports.get(name)
+        if generate is not None:
+            async with self._job(request, id_, name) as job:
+                response = self._response(request, job, name)
+                with Watch(job, request, interval=self._config.watch_interval):
+                    await send_generated(job, request, response, generate(request))
+        else:
+            async with await self._storage.open(name) as source, self._job(request, id_, name) as job:
+                job.bytes_total = source.size
+                response = self._response(request, job, name)
+                with Watch(job, request, interval=self._config.watch_interval):
+                    await send_stored(job, request, response, source)
+        return response
+
+    async def terminate(self, request: web.Request) -> web.Response:
+        return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
+
+    def _job(self, request: web.Request, id_: UUID | None, name: str) -> AbstractAsyncContextManager[Job]:
+        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=(name,))
+
+    @staticmethod
+    def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
+        request[JOB] = job
+        headers = _SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        return web.StreamResponse(headers=headers)
+
+    async def _requested_name(self, request: web.Request) -> str:
+        """The ``filename`` of a JSON object or of a urlencoded form."""
+        parse = _PARSERS.get(request.content_type)
+        if parse is None:
+            raise UnsupportedMedia('Send {"filename": "..."} as application/json, or the same field urlencoded.')
+        text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
+        fields = parse(text)
+        name = fields.get("filename") if isinstance(fields, dict) else None
+        if not isinstance(name, str):
+            raise MalformedRequest('The body needs a "filename".')
+        return name
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise MalformedRequest("The body is not valid JSON.") from None
+
+
+def _parse_form(text: str) -> Any:
+    try:
+        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100))
+    except ValueError:
+        raise MalformedRequest("The body is not a valid urlencoded form.") from None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "application/json": _parse_json,
+    "application/x-www-form-urlencoded": _parse_form,
+}

@@ -1,0 +1,84 @@
+"""Uploads over HTTP.
+
+POST /upload    DELETE /upload/terminate
+"""
+
+import contextlib
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config, OnConflict
+from headgate.errors import InvalidOption, NothingUploading
+from headgate.jobs import Jobs, Kind
+from headgate.storage import Storage
+from headgate.transfer.multipart import Form
+from headgate.transfer.receive import OnReceived, receive
+from headgate.transfer.watch import Watch
+from headgate.web.auth import USER
+from headgate.web.expect import deferred, proceed
+from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
+
+__all__ = ["UploadRoutes"]
+
+
+class UploadRoutes:
+    """The handlers of ``/upload``. `reserved`: names that no upload may take."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Jobs,
+        storage: Storage,
+        *,
+        reserved: frozenset[str],
+        on_received: OnReceived | None,
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._storage = storage
+        self._reserved = reserved
+        self._on_received = on_received
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/upload", self.upload, expect_handler=deferred)
+        router.add_delete("/upload/terminate", self.terminate)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Stream the form's files in, as one job."""
+        config = self._config
+        form = Form(request, config)
+
+        def on_conflict() -> OnConflict:
+            return _on_conflict(form.fields.get("on_conflict") or request.query.get("on_conflict"), config.on_conflict)
+
+        on_conflict()  # a bad option in the URL is refused before the body
+        async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
+            request[JOB] = job
+            with Watch(
+                job, request, interval=config.watch_interval, idle=config.idle_timeout, waited=lambda: form.waited
+            ):
+                await proceed(request)
+                async with self._storage.stage(job.id) as stage, contextlib.aclosing(form.files()) as incoming:
+                    files = await receive(
+                        job,
+                        incoming,
+                        stage,
+                        config=config,
+                        on_conflict=on_conflict,
+                        reserved=self._reserved,
+                        expected_rest=lambda: form.expected_rest,
+                        on_received=self._on_received,
+                    )
+        body = job_json(job) | {"files": [{"name": file.name, "size": file.size} for file in files]}
+        headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
+        return web.json_response(body, status=201, headers=headers)
+
+    async def terminate(self, request: web.Request) -> web.Response:
+        return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
+
+
+def _on_conflict(text: str | None, default: OnConflict) -> OnConflict:
+    try:
+        return OnConflict(text) if text else default
+    except ValueError:
+        raise InvalidOption(f"on_conflict must be one of {', '.join(OnConflict)}.") from None
