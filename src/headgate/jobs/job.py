@@ -21,7 +21,7 @@ Rules of this room:
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -74,7 +74,9 @@ class Job:
     """One transfer. Made by ``Jobs.run()``; changed only through the methods below."""
 
     __slots__ = (
+        "_began",
         "_changed",
+        "_decided_at",
         "_ended",
         "_meter",
         "_task",
@@ -89,7 +91,6 @@ class Job:
         "owner",
         "reason",
         "state",
-        "updated_at",
     )
 
     def __init__(
@@ -115,12 +116,13 @@ class Job:
         self.reason: str | None = None
         #: The user who terminated the job.
         self.ended_by: str | None = None
-        self.created_at = self.updated_at = datetime.now(UTC)
+        self.created_at = self._decided_at = datetime.now(UTC)
+        self._began = time.monotonic()
         self.ended_at: datetime | None = None
         self._changed = changed
         self._task: asyncio.Task[object] | None = None
         self._ended = asyncio.Event()
-        self._meter = Meter(time.monotonic())
+        self._meter = Meter(self._began)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.kind} {self.state}>"
@@ -136,9 +138,10 @@ class Job:
         return self._meter.total
 
     @property
-    def idle(self) -> float:
-        """Seconds since a byte last moved."""
-        return time.monotonic() - self._meter.last
+    def updated_at(self) -> datetime:
+        """When a byte last moved or the state last changed."""
+        moved_at = self.created_at + timedelta(seconds=self._meter.last - self._began)
+        return max(moved_at, self._decided_at) if self.ended_at is None else self.ended_at
 
     @property
     def rate(self) -> float:
@@ -202,9 +205,9 @@ class Job:
         if state not in _NEXT[self.state]:
             raise IllegalTransition(f"{self!r} cannot become {state}")
         self.state = state
-        self.updated_at = datetime.now(UTC)
+        self._decided_at = datetime.now(UTC)
         if state.ended:
-            self.ended_at = self.updated_at
+            self.ended_at = self._decided_at
         if self._changed is not None:
             self._changed(self)
 

@@ -106,12 +106,12 @@ class Jobs:
         job.close()
         assert job.ended_at is not None
         logger.info(
-            "%s %s %s%s: %s, %d bytes in %.3f s",
+            "%s %s of %s %s%s: %d bytes in %.3f s",
             job.kind,
             job.id,
-            job.state,
-            f" ({job.reason}{f' by {job.ended_by}' if job.ended_by else ''})" if job.reason else "",
             job.owner,
+            job.state,
+            f" by {job.ended_by}" if job.ended_by else f" ({job.reason})" if job.reason else "",
             job.bytes_done,
             (job.ended_at - job.created_at).total_seconds(),
         )

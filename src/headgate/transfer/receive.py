@@ -1,5 +1,4 @@
-"""Landing the files of an upload: staged as they come, made durable, shown to the embedding service, published
-together.
+"""Landing the files of an upload: staged as they come, made durable, shown to the embedding service, and published.
 
 Knows no HTTP: whoever took the body apart hands in its files.
 """
@@ -65,10 +64,10 @@ async def receive(
     received: list[ReceivedFile] = []
     async for file in files:
         name = check_name(file.filename)
+        job.names.append(name)
         if name in reserved:
             raise NameTaken(f"{name!r} is the name of a generated export.")
         staged = await stage.create(name, on_conflict())
-        job.names.append(name)
         rest = expected_rest()
         job.bytes_total = None if rest is None else job.bytes_done + rest
         limit = min(config.max_file_size, config.upload_size_limit - job.bytes_done)

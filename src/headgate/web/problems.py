@@ -15,27 +15,31 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from headgate.errors import Disconnected, HeadgateError, ServerError, Unauthorized
+from headgate.web.jobs import JOB, job_headers
 
-__all__ = ["problem", "problems"]
+__all__ = ["problems"]
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 logger = logging.getLogger("headgate.web")
 
 
-def problem(status: int, code: str, title: str, detail: str | None = None, *, job: str | None = None) -> web.Response:
-    """A problem+json response. `job`: the id of the transfer that it answers."""
+def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> web.Response:
+    """A problem+json response to `request`; if that began a job, it names the job."""
     body = {"type": f"urn:headgate:problem:{code}", "title": title, "status": status, "code": code}
+    headers = {hdrs.CACHE_CONTROL: "no-store"}
     if detail is not None:
         body["detail"] = detail
+    job = request.get(JOB)
     if job is not None:
-        body["job"] = job
+        body["job"] = str(job.id)
+        headers |= job_headers(request, job)
     return web.Response(
         status=status,
         reason=None if status in _PHRASES else title,
         body=json.dumps(body).encode(),
         content_type="application/problem+json",
-        headers={hdrs.CACHE_CONTROL: "no-store"},
+        headers=headers,
     )
 
 
@@ -47,7 +51,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except HeadgateError as error:
         if isinstance(error, ServerError):
             logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__)
-        response = problem(error.status, error.code, error.title, error.detail)
+        response = _problem(request, error.status, error.code, error.title, error.detail)
         if isinstance(error, Unauthorized):
             response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
         if isinstance(error, Disconnected):
@@ -56,7 +60,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if error.status < 400:
             raise
         phrase = _PHRASES.get(error.status, error.reason)
-        response = problem(error.status, phrase.lower().replace(" ", "-"), phrase)
+        response = _problem(request, error.status, phrase.lower().replace(" ", "-"), phrase)
         response.headers.extend(
             (name, value)
             for name, value in error.headers.items()
@@ -64,7 +68,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         )
     except Exception:
         logger.exception("%s %s failed", request.method, request.path)
-        response = problem(500, HeadgateError.code, HeadgateError.title)
+        response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
     if not request.content.is_eof():
         response.force_close()
     return response
