@@ -27,7 +27,7 @@ logger = logging.getLogger("headgate.web")
 def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> web.Response:
     """A problem+json response to `request`; if that began a job, it names the job."""
     body = {"type": f"urn:headgate:problem:{code}", "title": title, "status": status, "code": code}
-    headers = {hdrs.CACHE_CONTROL: "no-store"}
+    headers: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
     if detail is not None:
         body["detail"] = detail
     job = request.get(JOB)
