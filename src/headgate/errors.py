@@ -33,6 +33,7 @@ Rules of this room:
     │   └── Refused                  422 refused
     ├── JobStopped                   why a job's task was cancelled; raised in place of CancelledError
     │   ├── Terminated               409 terminated
+    │   ├── MalformedTransfer        400 malformed-transfer
     │   ├── IdleTimeout              408 idle-timeout
     │   ├── Disconnected             499 disconnected (nobody is left to read it)
     │   └── ShuttingDown             503 shutting-down
@@ -62,6 +63,7 @@ __all__ = [
     "JobStopped",
     "MalformedBody",
     "MalformedRequest",
+    "MalformedTransfer",
     "NameTaken",
     "NoFiles",
     "NothingExporting",
@@ -194,6 +196,10 @@ class Terminated(JobStopped):
     def __init__(self, by: str) -> None:
         super().__init__(f"The job was terminated by {by}; nothing of it is kept.")
         self.by = by
+
+
+class MalformedTransfer(JobStopped):
+    code, status, title = "malformed-transfer", 400, "The body's transfer encoding is malformed"
 
 
 class IdleTimeout(JobStopped):

@@ -62,6 +62,8 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         app,
         # A client that goes away is noticed at once, not at the next byte.
         handler_cancellation=True,
+        # An encoded body is refused (415), not unpacked.
+        auto_decompress=False,
         # One line a job is the log; one a request only for who debugs.
         access_log=logging.getLogger("aiohttp.access") if options.log_level == "debug" else None,
         shutdown_timeout=SHUTDOWN_TIMEOUT,

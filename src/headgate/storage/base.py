@@ -88,7 +88,7 @@ class Source(Protocol):
     ) -> None: ...
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; none at the end. Raises StorageFailed."""
+        """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
 
 
 class Storage(Protocol):

@@ -1,13 +1,13 @@
 """The bytes of a request's body: every one passes here, is counted, and is bounded.
 
-Foreign exceptions end here: a malformed transfer encoding is MalformedBody, a lost client Disconnected.
+Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
 """
 
 import time
 
 from aiohttp import web
 
-from headgate.errors import Disconnected, MalformedBody, TooLarge
+from headgate.errors import Disconnected, MalformedTransfer, TooLarge
 
 __all__ = ["Body"]
 
@@ -32,7 +32,7 @@ class Body:
         return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
 
     async def readany(self) -> bytes:
-        """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedBody, Disconnected."""
+        """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer, Disconnected."""
         if self._back:
             data, self._back = self._back, b""
         else:
@@ -42,7 +42,7 @@ class Body:
             except ConnectionError:
                 raise Disconnected from None
             except web.RequestPayloadError:
-                raise MalformedBody("The body's transfer encoding is malformed or ends early.") from None
+                raise MalformedTransfer from None
             except RuntimeError:
                 if self._request.transport is None:  # how a StreamReader says that nothing will come any more
                     raise Disconnected from None

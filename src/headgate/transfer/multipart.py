@@ -186,7 +186,7 @@ class Form:
         """The file parts, one after the other; each must be read to its end before the next is asked for.
 
         Fields on the way are collected in `fields`. Ends when the body has ended. Raises MalformedBody, TooLarge,
-        UnsupportedMedia and Disconnected.
+        UnsupportedMedia, and what Body raises.
         """
         files = fields = 0
         while (part := await self._next()) is not None:

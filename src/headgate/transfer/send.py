@@ -28,35 +28,48 @@ logger = logging.getLogger("headgate.transfer")
 #: the whole file, small enough that the loop is not held for longer than a millisecond.
 SENDFILE_SLICE = 1024 * 1024
 
+#: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
+#: that nobody waits for a slow client there.
+TAIL = 16 * 1024
+
 #: Bytes read and written at once where sendfile cannot be used (TLS, other event loops).
 READ_SLICE = 256 * 1024
 
 
 async def send_stored(job: Job, request: web.Request, response: web.StreamResponse, source: Source) -> None:
-    """Send `source` as the body of `response`, and pass the job's point of no return once the kernel has all of it.
+    """Send `source` as the body of `response`.
 
-    The caller returns the response, and aiohttp ends it. Raises Disconnected, StorageFailed, or what stopped the job,
-    and then the connection is gone.
+    The job passes its point of no return before its last bytes go out: a client that has the whole file has it from a
+    job that nobody can terminate any more (G2). The caller returns the response, and aiohttp ends it. Raises
+    Disconnected, StorageFailed, or what stopped the job, and then the connection is gone.
     """
     response.content_length = source.size
     with _aborting(request, response):
+        if not source.size:
+            job.finish()
         await response.prepare(request)
-        sent = await _sendfile(job, request, source)
-        while sent < source.size:
-            chunk = await source.read(sent, min(READ_SLICE, source.size - sent))
-            if not chunk:
-                raise StorageFailed("The file became shorter while it was sent.")
+        if not source.size:
+            return
+        tail_at = max(0, source.size - TAIL)
+        sent = await _sendfile(job, request, source, tail_at)
+        while sent < tail_at:
+            chunk = await _read(source, sent, min(READ_SLICE, tail_at - sent))
             await response.write(chunk)
             job.advance(len(chunk))
             sent += len(chunk)
+        tail = await _read(source, tail_at, source.size - tail_at)
         await _flush(request)
         job.finish()
+        await response.write(tail)  # into an empty buffer: this does not wait
+        job.advance(len(tail))
 
 
 async def send_generated(
     job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
 ) -> None:
-    """Send what `chunks` yields as the body of `response`, chunked, and pass the job's point of no return at its end.
+    """Send what `chunks` yields as the body of `response`, chunked.
+
+    The job passes its point of no return before the last chunk of the encoding, which aiohttp sends (G2).
 
     The headers wait for the first chunk, so that a generator which fails before it yields is answered with an error.
     The generator is closed however this ends. Raises as `send_stored` does, and ExportFailed if the generator raised.
@@ -94,17 +107,24 @@ async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | 
     return chunk
 
 
-async def _sendfile(job: Job, request: web.Request, source: Source) -> int:
-    """Send as much of `source` as sendfile can; return how many bytes that were (0 where it cannot be used)."""
+async def _read(source: Source, offset: int, size: int) -> bytes:
+    chunk = await source.read(offset, size)
+    if len(chunk) < size:
+        raise StorageFailed("The file became shorter while it was sent.")
+    return chunk
+
+
+async def _sendfile(job: Job, request: web.Request, source: Source, end: int) -> int:
+    """Send as much of `source`, up to `end`, as sendfile can; return how many bytes that were, maybe none."""
     transport = request.transport
-    if source.file is None or transport is None or transport.get_extra_info("sslcontext") is not None:
+    if not end or source.file is None or transport is None or transport.get_extra_info("sslcontext") is not None:
         return 0
     loop = asyncio.get_running_loop()
     # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
     await _flush(request)
     sent = 0
-    while sent < source.size:
-        count = min(SENDFILE_SLICE, source.size - sent)
+    while sent < end:
+        count = min(SENDFILE_SLICE, end - sent)
         try:
             done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
         except (NotImplementedError, asyncio.SendfileNotAvailableError):

@@ -1,0 +1,203 @@
+"""create_app() in somebody else's service: prefixes, several at once, their users, exports and checks."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+import headgate
+from headgate import Config, ConfigError, Refused, StorageUnusable, User, create_app
+from headgate.errors import InvalidName
+from headgate.jobs import State
+from support import FORM, HeldUpload, as_user, eventually, form, part, serving, token_users
+
+
+async def rows():
+    yield b"1\n"
+
+
+@pytest.mark.parametrize("prefix", ["/transfers", "/a/b"])
+async def test_under_a_prefix_every_call_and_every_link_works(root, regime, prefix):
+    """Links are followed, not guessed."""
+    async with serving(root, prefix=prefix, handler_cancellation=regime, exports={"rows": rows}) as server:
+        host = server.url.removesuffix(prefix)
+        response = await server.upload("a", b"hello")
+        assert response.headers["Location"].startswith(prefix + "/jobs/")
+        async with server.client.get(host + response.headers["Location"]) as job:
+            assert (await job.json())["state"] == "completed"
+        for name, data in (("a", b"hello"), ("rows", b"1\n")):
+            async with server.client.post(server.url + "/export", json={"filename": name}) as export:
+                assert await export.read() == data
+                assert export.headers["Link"].startswith(f"<{prefix}/jobs/")
+        async with server.client.get(server.url + "/nothing") as missing:
+            assert missing.content_type == "application/problem+json"
+        upload = HeldUpload(server)
+        upload.send(part("b", b"x" * 100)[:-2])
+        await upload.began(90)
+        async with server.client.delete(server.url + "/upload/terminate") as terminated:
+            assert terminated.status == 200
+        assert (await upload.response)[0] == 409
+
+
+async def test_two_applications_in_one_process_share_nothing(tmp_path):
+    """Roots, jobs and limits are each one's own, nested under one host."""
+    host = web.Application()
+    apps = [create_app(Config(root=tmp_path / name)) for name in ("one", "two")]
+    for app, prefix in zip(apps, ("/one", "/two"), strict=True):
+        host.add_subapp(prefix, app)
+    runner = web.AppRunner(host)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with aiohttp.ClientSession() as client:
+        for prefix in ("/one", "/two"):
+            url = f"http://127.0.0.1:{site.port}{prefix}"
+            data = form(part("a", prefix.encode()))
+            async with client.post(url + "/upload", data=data, headers=FORM) as response:
+                assert response.status == 201
+    await runner.cleanup()
+    assert (tmp_path / "one" / "a").read_bytes() == b"/one"
+    assert (tmp_path / "two" / "a").read_bytes() == b"/two"
+    assert [len(list(app[headgate.JOBS])) for app in apps] == [1, 1]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_services_own_users_are_headgates(root, is_async):
+    async def later(request):
+        return token_users(request)
+
+    async with serving(root, authenticate=later if is_async else token_users) as server:
+        assert (await server.upload("a", b"x")).status == 401
+        assert (await server.upload("a", b"x", headers=as_user("alice"))).status == 201
+        assert next(iter(server.jobs)).owner == "alice"
+
+
+async def test_on_received_sees_everything_before_anything_is_published(root):
+    """After the last byte: the job, still running, and its files with their sizes; nothing is visible yet."""
+    seen = []
+
+    async def on_received(job, files):
+        seen.append(
+            (job.state, job.owner, [(file.name, file.size) for file in files], sorted(p.name for p in root.iterdir()))
+        )
+
+    async with serving(root, on_received=on_received) as server:
+        body = form(part("a", b"1"), part("b", b"22"))
+        async with server.client.post(server.url + "/upload", data=body, headers=FORM) as response:
+            assert response.status == 201
+    assert seen == [(State.RUNNING, "anonymous", [("a", 1), ("b", 2)], [".staging"])]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "detail"),
+    [
+        (ValueError("no csv, no fun"), 422, "refused", "no csv, no fun"),
+        (Refused("we have that"), 422, "refused", "we have that"),
+        (KeyError(), 422, "refused", None),
+        (headgate.errors.StorageFull("no room for you"), 507, "storage-full", "no room for you"),
+    ],
+)
+async def test_on_received_refuses_by_raising(root, error, status, code, detail):
+    """422 with its message, or its own status if it is one of our errors; nothing is published or left."""
+
+    async def on_received(job, files):
+        raise error
+
+    async with serving(root, on_received=on_received) as server:
+        response = await server.upload("a", b"x")
+        body = await response.json(content_type=None)
+        assert (response.status, body["code"], body.get("detail")) == (status, code, detail)
+        assert server.published() == {}
+        assert server.staged() == []
+        assert next(iter(server.jobs)).reason == code
+
+
+async def test_a_generated_name_cannot_be_taken_by_an_upload(root):
+    """It would be hidden behind the export."""
+    async with serving(root, exports={"rows.csv": rows}) as server:
+        for query in ("", "?on_conflict=rename", "?on_conflict=replace"):
+            async with server.client.post(
+                server.url + "/upload" + query, data=form(part("rows.csv", b"x")), headers=FORM
+            ) as response:
+                assert (response.status, (await response.json(content_type=None))["code"]) == (409, "name-taken")
+
+
+async def test_the_service_can_end_jobs_itself(root):
+    """Through app[JOBS], as the handlers do."""
+    async with serving(root) as server:
+        upload = HeldUpload(server)
+        upload.send(part("a", b"x" * 100)[:-2])
+        job = await upload.began(90)
+        await server.app[headgate.JOBS].terminate(job, by="the service")
+        status, body, _ = await upload.response
+        assert (status, body["code"]) == (409, "terminated")
+        assert job.ended_by == "the service"
+
+
+async def test_shutting_down_ends_what_runs_and_leaves_nothing(root, regime):
+    """The uploader is told 503; the job failed because of the shutdown."""
+    async with serving(root, handler_cancellation=regime) as server:
+        upload = HeldUpload(server)
+        upload.send(part("a", b"x" * 1000)[:-2])
+        job = await upload.began(900)
+        stopping = asyncio.create_task(server.runner.cleanup())
+        status, body, _ = await upload.response
+        assert (status, body["code"]) == (503, "shutting-down")
+        await stopping
+    assert (job.state, job.reason) == (State.FAILED, "shutting-down")
+    assert [path.name for path in root.iterdir()] == [".staging"]
+    assert list((root / ".staging").iterdir()) == []
+
+
+async def test_a_root_that_cannot_be_used_stops_the_start(tmp_path):
+    with pytest.raises(StorageUnusable):
+        async with serving(tmp_path / "no" / "such" / "parent"):
+            pytest.fail("started")
+
+
+async def not_a_generator():
+    return b""
+
+
+async def two_arguments(request, more):
+    yield b""
+
+
+@pytest.mark.parametrize(
+    ("exports", "error"),
+    [
+        ({"a": not_a_generator}, ConfigError),
+        ({"a": two_arguments}, ConfigError),
+        ({"a": b"bytes"}, ConfigError),
+        ({"../a": rows}, InvalidName),
+    ],
+)
+def test_an_export_that_cannot_stand_is_refused_at_once(exports, error):
+    with pytest.raises(error):
+        create_app(exports=exports)
+
+
+async def test_a_host_with_middlewares_of_its_own_sees_ordinary_responses(root):
+    """Refusals reach it as responses, not as exceptions."""
+    statuses = []
+
+    @web.middleware
+    async def watch(request, handler):
+        response = await handler(request)
+        statuses.append(response.status)
+        return response
+
+    app = create_app(Config(root=root), authenticate=lambda request: User("alice"))
+    host = web.Application(middlewares=[watch])
+    host.add_subapp("/t", app)
+    runner = web.AppRunner(host)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with aiohttp.ClientSession() as client:
+        for method, path in (("POST", "/upload"), ("GET", "/jobs/x"), ("GET", "/jobs")):
+            await (await client.request(method, f"http://127.0.0.1:{site.port}/t{path}")).release()
+    await runner.cleanup()
+    await eventually(lambda: len(statuses) == 3)
+    assert statuses == [415, 404, 200]

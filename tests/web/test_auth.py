@@ -1,0 +1,87 @@
+"""Tokens: who comes in, and what a tokens file may hold."""
+
+import hashlib
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from headgate import ConfigError, User
+from headgate.web.auth import Tokens, new_token
+from support import serving
+
+
+def line(user, token, flag=""):
+    return f"{user}:{hashlib.sha256(token.encode()).hexdigest()}{flag}"
+
+
+FILE = f"# who\n\n{line('alice', 'a-token')}\n  {line('root', 'r-token', ':admin')}  \n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "user"),
+    [
+        ({"Authorization": "Bearer a-token"}, User("alice")),
+        ({"Authorization": "bearer r-token"}, User("root", admin=True)),
+        ({"auth_token": "a-token"}, User("alice")),
+        ({}, None),
+        ({"Authorization": "Bearer wrong"}, None),
+        ({"Authorization": "Bearer "}, None),
+        ({"Authorization": "Basic a-token"}, None),
+        ({"auth_token": ""}, None),
+        ({"auth_token": hashlib.sha256(b"a-token").hexdigest()}, None),
+        ({"auth_token": "é"}, None),
+    ],
+)
+def test_a_token_lets_its_user_in_and_nothing_else_does(headers, user):
+    assert Tokens(FILE)(make_mocked_request("GET", "/", headers=headers)) == user
+
+
+@pytest.mark.parametrize(
+    "text", ["alice", "alice:xyz", "alice:00", ":" + "0" * 64, "alice:" + "0" * 64 + ":boss", "alice:" + "0" * 62]
+)
+def test_a_line_of_any_other_form_is_refused_by_its_number(text):
+    with pytest.raises(ConfigError, match="Line 2"):
+        Tokens("# first\n" + text)
+
+
+def test_a_file_that_lets_nobody_in_is_refused(tmp_path):
+    """Or cannot be read."""
+    (tmp_path / "empty").write_text("# nobody\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name in ("empty", "binary", "missing"):
+        with pytest.raises(ConfigError):
+            Tokens.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_a_new_token_admits_its_user(admin):
+    token, text = new_token("alice", admin=admin)
+    request = make_mocked_request("GET", "/", headers={"Authorization": f"Bearer {token}"})
+    assert Tokens(text)(request) == User("alice", admin=admin)
+    assert token not in text
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "#a", " a", "a\nb"])
+def test_a_name_that_the_file_could_not_hold_is_refused(name):
+    with pytest.raises(ConfigError):
+        new_token(name)
+
+
+async def test_every_route_but_health_asks_for_a_token(root):
+    """Also those that are none."""
+    async with serving(root, authenticate=Tokens(FILE)) as server:
+        for method, path in [
+            ("POST", "/upload"),
+            ("DELETE", "/upload/terminate"),
+            ("POST", "/export"),
+            ("POST", "/export/terminate"),
+            ("GET", "/jobs"),
+            ("GET", "/jobs/x"),
+            ("DELETE", "/jobs/x"),
+            ("GET", "/nothing"),
+        ]:
+            async with server.client.request(method, server.url + path) as response:
+                assert response.status == 401, path
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+            async with server.client.request(method, server.url + path, headers={"auth_token": "a-token"}) as response:
+                assert response.status != 401, path

@@ -1,0 +1,272 @@
+"""POST /export on a real socket: whole when it ends well, and never looking whole when it does not."""
+
+import asyncio
+import os
+
+import aiohttp
+import pytest
+
+from headgate.errors import FileNotFound, HeadgateError
+from headgate.jobs import State
+from headgate.transfer import send
+from headgate.wire.parameters import parse_parameters
+from support import as_user, eventually, serving
+
+
+def put(server, name, data):
+    (server.root / name).write_bytes(data)
+
+
+async def export(server, filename, **kwargs):
+    return await server.client.post(server.url + "/export", json={"filename": filename}, **kwargs)
+
+
+class Generated:
+    """A generated export that yields what the test tells it to, and remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.queue = asyncio.Queue()
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def __call__(self):
+        self.began.set()
+        try:
+            while (chunk := await self.queue.get()) is not None:
+                if isinstance(chunk, Exception):
+                    raise chunk
+                yield chunk
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, send.SENDFILE_SLICE, 3 * send.SENDFILE_SLICE + 17])
+@pytest.mark.parametrize("encoding", ["json", "urlencoded"])
+async def test_a_stored_file_comes_whole_with_its_length(server, size, encoding):
+    data = os.urandom(size)
+    put(server, "a.bin", data)
+    kwargs = {"json": {"filename": "a.bin"}} if encoding == "json" else {"data": {"filename": "a.bin"}}
+    async with server.client.post(server.url + "/export", **kwargs) as response:
+        assert response.status == 200
+        assert response.content_length == size
+        assert await response.read() == data
+    (job,) = server.jobs
+    assert (job.state, job.bytes_done, job.bytes_total) == (State.COMPLETED, size, size)
+    assert response.headers["Job-Id"] == str(job.id)
+    assert response.headers["Link"] == f'</jobs/{job.id}>; rel="status"'
+
+
+async def test_without_sendfile_it_comes_whole_too(server, monkeypatch):
+    """On event loops that have none, and over TLS."""
+
+    async def no_sendfile(*args, **kwargs):
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sendfile", no_sendfile)
+    data = os.urandom(2 * send.READ_SLICE + 5)
+    put(server, "a.bin", data)
+    async with await export(server, "a.bin") as response:
+        assert await response.read() == data
+
+
+async def test_a_file_is_saved_never_shown(server):
+    """An uploaded page cannot run as one of ours."""
+    name = "日本\"<script>'.html"
+    put(server, name, b"<script>")
+    async with await export(server, name) as response:
+        assert response.headers["Content-Type"] == "application/octet-stream"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Content-Security-Policy"].startswith("sandbox")
+        assert parse_parameters(response.headers["Content-Disposition"]) == ("attachment", {"filename": name})
+
+
+BAD = {
+    "no such file": ({"json": {"filename": "nothing"}}, 404, "no-such-file"),
+    "a name that none may have": ({"json": {"filename": "../etc/passwd"}}, 422, "invalid-name"),
+    "a staged file": ({"json": {"filename": ".staging/x"}}, 422, "invalid-name"),
+    "no name": ({"json": {}}, 400, "malformed-request"),
+    "no text": ({"json": {"filename": 3}}, 400, "malformed-request"),
+    "no object": ({"json": ["filename"]}, 400, "malformed-request"),
+    "no json": ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed-request"),
+    "deep json": ({"data": b"[" * 60_000, "headers": {"Content-Type": "application/json"}}, 400, "malformed-request"),
+    "no utf-8": ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400, "malformed-request"),
+    "no form": (
+        {"data": b"filename=%ff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+        400,
+        "malformed-request",
+    ),
+    "another type": ({"data": b"a.bin", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported-media"),
+    "too much": ({"data": b"x" * 70_000, "headers": {"Content-Type": "application/json"}}, 413, "too-large"),
+    "an id that is none": ({"json": {"filename": "a"}, "headers": {"Job-Id": "x"}}, 400, "malformed-request"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_request_gets_a_clear_answer(server, caplog, name):
+    kwargs, status, code = BAD[name]
+    async with server.client.post(server.url + "/export", **kwargs) as response:
+        assert response.status == status
+        assert (await response.json(content_type=None))["code"] == code
+    assert "Traceback" not in caplog.text
+    assert list(server.jobs) == []
+
+
+async def test_a_generated_export_comes_chunked_as_it_is_made(root, regime):
+    """No length; the first chunk is there before the second exists; its own finally has run when it has ended."""
+    rows = Generated()
+    async with serving(root, handler_cancellation=regime, exports={"rows.csv": rows.__call__}) as server:
+        rows.queue.put_nowait(b"a,b\n")
+        async with await export(server, "rows.csv") as response:
+            assert response.headers["Transfer-Encoding"] == "chunked"
+            assert response.content_length is None
+            assert await response.content.readany() == b"a,b\n"
+            for chunk in (b"1,2\n", b"", b"x" * 200_000, None):
+                rows.queue.put_nowait(chunk)
+            assert await response.content.read() == b"1,2\n" + b"x" * 200_000
+        (job,) = server.jobs
+        assert (job.state, job.bytes_done, job.bytes_total) == (State.COMPLETED, 200_008, None)
+        assert rows.ended.is_set()
+
+
+async def test_an_export_without_rows_is_an_empty_file(root):
+    async def nothing():
+        return
+        yield
+
+    async with serving(root, exports={"empty.csv": nothing}) as server, await export(server, "empty.csv") as response:
+        assert response.status == 200
+        assert await response.read() == b""
+
+
+async def test_an_export_function_may_take_the_request(root):
+    import headgate
+
+    async def who(request):
+        yield f"{request[headgate.USER].name} {request[headgate.JOB].names[0]}".encode()
+
+    from support import token_users
+
+    async with serving(root, authenticate=token_users, exports={"who": who}) as server:
+        async with await export(server, "who", headers=as_user("alice")) as response:
+            assert await response.text() == "alice who"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(ValueError("secret"), 500, "export-failed"), (FileNotFound("No rows."), 404, "no-such-file")],
+)
+async def test_an_export_that_fails_before_its_first_chunk_is_answered_with_the_error(root, error, status, code):
+    """Its own error if it is one of ours; nothing internal otherwise."""
+    rows = Generated()
+    rows.queue.put_nowait(error)
+    async with serving(root, exports={"rows": rows.__call__}) as server, await export(server, "rows") as response:
+        body = await response.json(content_type=None)
+        assert (response.status, body["code"]) == (status, code)
+        assert "secret" not in str(body)
+        assert ("No rows." in str(body)) == isinstance(error, HeadgateError)
+
+
+@pytest.mark.parametrize("what", [ValueError("secret"), "text instead of bytes"])
+async def test_an_export_that_fails_half_way_looks_truncated(root, regime, what, caplog):
+    """The body never ends cleanly (G5), and the job says why."""
+    rows = Generated()
+    async with serving(root, handler_cancellation=regime, exports={"rows": rows.__call__}) as server:
+        rows.queue.put_nowait(b"first")
+        async with await export(server, "rows") as response:
+            assert await response.content.readany() == b"first"
+            rows.queue.put_nowait(what)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.content.read()
+        (job,) = server.jobs
+        await eventually(lambda: job.state.ended)
+        assert (job.state, job.reason) == (State.FAILED, "export-failed")
+        assert rows.ended.is_set()
+
+
+async def test_a_generated_export_ends_when_its_client_goes(root, regime):
+    """Even while it has nothing to say, and whether or not the host cancels handlers; its finally runs."""
+    rows = Generated()
+    config = {"watch_interval": 0.01}
+    async with serving(root, handler_cancellation=regime, config=config, exports={"rows": rows.__call__}) as server:
+        rows.queue.put_nowait(b"first")
+        response = await export(server, "rows")
+        await response.content.readany()
+        response.close()
+        await asyncio.wait_for(rows.ended.wait(), 20)
+        (job,) = server.jobs
+        await eventually(lambda: job.state.ended)
+        assert (job.state, job.reason) == (State.FAILED, "disconnected")
+
+
+async def test_a_stored_export_ends_when_its_client_goes(root, regime, caplog):
+    caplog.set_level("INFO")
+    async with serving(root, handler_cancellation=regime) as server:
+        with (root / "big").open("wb") as file:
+            file.truncate(200_000_000)
+        response = await export(server, "big")
+        await response.content.read(1000)
+        (job,) = server.jobs
+        response.close()
+        await eventually(lambda: job.state.ended)
+        assert (job.state, job.reason) == (State.FAILED, "disconnected")
+    assert [record.levelname for record in caplog.records if record.name.startswith(("headgate", "asyncio"))] == [
+        "INFO"
+    ]
+
+
+async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server):
+    with (server.root / "a").open("wb") as file:
+        file.truncate(200_000_000)
+    async with await export(server, "a") as response:
+        await response.content.read(1000)
+        os.truncate(server.root / "a", 1000)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.content.read()
+    (job,) = server.jobs
+    assert (job.state, job.reason) == (State.FAILED, "storage-failed")
+
+
+@pytest.mark.parametrize("kind", ["stored", "generated"])
+async def test_a_connection_is_used_again_after_an_export(root, kind):
+    """A completed export leaves the connection as it should be."""
+
+    async def rows():
+        yield b"x" * 100_000
+
+    async with serving(root, exports={"generated": rows}) as server:
+        put(server, "stored", b"x" * 100_000)
+        reused = []
+        trace = aiohttp.TraceConfig()
+
+        async def reuse(*args):
+            reused.append(True)
+
+        trace.on_connection_reuseconn.append(reuse)
+        async with aiohttp.ClientSession(trace_configs=[trace]) as client:
+            for _ in range(3):
+                async with client.post(server.url + "/export", json={"filename": kind}) as response:
+                    assert len(await response.read()) == 100_000
+        assert len(reused) == 2
+
+
+@pytest.mark.parametrize("outcome", ["whole", "broken"])
+async def test_to_an_http_1_0_client_a_truncated_export_is_a_reset(root, outcome):
+    """Without chunks only the end of the connection ends the body; a plain close would be a lie (G5)."""
+    rows = Generated()
+    async with serving(root, exports={"rows": rows.__call__}) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+        body = b'{"filename": "rows"}'
+        head = f"POST /export HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        rows.queue.put_nowait(b"first")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"200" in head
+        assert b"chunked" not in head
+        assert await reader.readexactly(5) == b"first"
+        rows.queue.put_nowait(None if outcome == "whole" else ValueError("half-way"))
+        if outcome == "whole":
+            assert await reader.read() == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        writer.close()
