@@ -21,6 +21,9 @@ __all__ = ["main"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+#: What a flag may be in the environment.
+_FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("", "0", "false", "no", "off"), False)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -51,10 +54,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         if variable in environment:
             value: Any = environment[variable]
             if settings.get("action") == "store_true":
-                value = _parse_flag(variable, value)
+                value = _FLAGS.get(value.lower())
+                if value is None:
+                    command.error(f"{variable} must be true or false, not {environment[variable]!r}")
             # argparse gives a default that is a string to `type`, but does not hold it against `choices`.
             elif "choices" in settings and value not in settings["choices"]:
-                raise SystemExit(f"headgate: {variable} must be one of {', '.join(settings['choices'])}, not {value!r}")
+                command.error(f"{variable} must be one of {', '.join(settings['choices'])}, not {value!r}")
             settings["default"] = value
         command.add_argument(flag, **settings)
 
@@ -91,16 +96,6 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     command.add_argument("--admin", action="store_true", help="may see and control everybody's jobs")
     command.set_defaults(command=_token)
     return parser
-
-
-def _parse_flag(variable: str, value: str) -> bool:
-    match value.lower():
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "" | "0" | "false" | "no" | "off":
-            return False
-        case _:
-            raise SystemExit(f"headgate: {variable} must be true or false, not {value!r}")
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -117,7 +117,7 @@ async def _read(source: Source, offset: int, size: int) -> bytes:
 async def _sendfile(job: Job, request: web.Request, source: Source, end: int) -> int:
     """Send as much of `source`, up to `end`, as sendfile can; return how many bytes that were, maybe none."""
     transport = request.transport
-    if not end or source.file is None or transport is None or transport.get_extra_info("sslcontext") is not None:
+    if not end or source.file is None or transport is None or not _is_plain(transport):
         return 0
     loop = asyncio.get_running_loop()
     # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
@@ -146,13 +146,19 @@ async def _flush(request: web.Request) -> None:
     transport = request.transport
     if transport is None:
         raise Disconnected
-    transport.set_write_buffer_limits(high=0)
+    # The high-water mark that leaves nothing behind: a plain transport pauses above it, one over TLS already at it; with
+    # 0 it would pause with an empty buffer, for ever.
+    transport.set_write_buffer_limits(high=0 if _is_plain(transport) else 1)
     try:
         await request.writer.drain()
     finally:
         transport.set_write_buffer_limits()
     if request.transport is None:  # a wait that the end of the connection ended
         raise Disconnected
+
+
+def _is_plain(transport: asyncio.Transport) -> bool:
+    return transport.get_extra_info("sslcontext") is None
 
 
 @contextlib.contextmanager

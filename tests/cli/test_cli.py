@@ -1,0 +1,56 @@
+"""Sizes, and the command line's own words."""
+
+import argparse
+
+import pytest
+
+from headgate.cli import main
+from headgate.cli.sizes import parse_size
+from headgate.web.auth import Tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("1500", 1500),
+        ("1500B", 1500),
+        ("1K", 1024),
+        ("1KiB", 1024),
+        ("1kb", 1000),
+        ("2MB", 2_000_000),
+        ("20GiB", 20 * 2**30),
+        ("1.5M", 3 * 2**19),
+        (" 1 TiB ", 2**40),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "1XB", "1 2", "MB", "1e3", "0.1"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("flags", [[], ["--admin"]])
+def test_token_prints_a_token_and_its_line(capsys, flags):
+    """The token on the first line, what belongs into the tokens file on the second."""
+    assert main(["token", "alice", *flags]) == 0
+    token, line = capsys.readouterr().out.splitlines()
+    assert Tokens(line)._users[0][1].admin == bool(flags)
+    assert len(token) >= 40
+    assert line.startswith("alice:")
+
+
+def test_a_name_that_cannot_be_is_refused(capsys):
+    assert main(["token", "a:b"]) == 2
+    assert "name" in capsys.readouterr().err
+
+
+def test_without_a_command_it_says_what_there_is(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err

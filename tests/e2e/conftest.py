@@ -1,0 +1,99 @@
+"""The server as its users run it: a process of its own, reached by curl and by aiohttp's client."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import PATIENCE, require
+
+
+@dataclass
+class Process:
+    """A running ``headgate serve``."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    root: Path
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def memory(self) -> int:
+        """Resident bytes, now."""
+        return self._status("VmRSS")
+
+    def peak_memory(self) -> int:
+        """Resident bytes, at most so far."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024
+
+    def files(self) -> list[str]:
+        """What ``find <root> -type f`` shows."""
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
+
+
+@asynccontextmanager
+async def running(root: Path, *arguments: str, environment: dict[str, str] | None = None) -> AsyncIterator[Process]:
+    """Run ``headgate serve`` on a free port; on leaving it is stopped, and its log holds no traceback."""
+    log = root.with_name(root.name + ".log")
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "headgate", "serve", "--port", "0", "--root", str(root), *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=os.environ | (environment or {}),
+        )
+    try:
+        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
+        ready = re.fullmatch(r"headgate: (https?://\S+)/ root (.+)\n", line)
+        assert ready, f"not ready: {line!r} {log.read_text()}"
+        yield Process(process, ready[1], Path(ready[2]), log)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), PATIENCE)
+    assert "Traceback" not in log.read_text()
+
+
+@dataclass
+class Curl:
+    """The outcome of one curl."""
+
+    code: int
+    status: int
+    body: bytes
+
+
+async def curl(*arguments: str) -> Curl:
+    """Run curl, and wait for it."""
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "--silent", "--show-error", "--max-time", "120", "--write-out", "%{stderr}%{http_code}", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    body, errors = await process.communicate()
+    status = re.search(rb"(\d{3})$", errors)
+    return Curl(process.returncode, int(status[1]) if status else 0, body)
+
+
+@pytest.fixture(autouse=True)
+def _curl_is_there() -> None:
+    require("curl", shutil.which("curl") is not None)
