@@ -1,0 +1,67 @@
+"""The README's examples run as they are printed."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from e2e.conftest import running
+from support import eventually
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(language, containing):
+    return [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text]
+
+
+async def test_the_curl_lines_can_be_pasted(root, tmp_path):
+    """All of them, in order, in one shell: each does what the text above it says."""
+    lines = "".join(blocks("sh", "127.0.0.1:8080"))
+    async with running(root) as server:
+        shell = await asyncio.create_subprocess_exec(
+            *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        out = (await shell.communicate())[0].decode()
+    assert (tmp_path / "copy.csv").read_text() == "some rows\n"
+    assert out.count('"state": "completed"') == 2 + 3  # two uploads answered; and in the list, with the export
+    assert out.count('"code": "terminated"') == 1
+    assert out.count('{"terminated": [') == 2
+    assert 0 < (tmp_path / "partial.bin").stat().st_size < 200_000_000
+    assert server.files() == ["big.bin", "rows.csv"]
+
+
+async def test_the_embedding_example_runs(tmp_path):
+    """As a program of its own: the export streams, its finally runs, and the check refuses."""
+    (example,) = blocks("python", "create_app")
+    (tmp_path / "service.py").write_text(example.replace("port=8081", "port=0"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "service.py"), cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=None
+    )
+    try:
+        out = b""
+        while not (ready := re.search(rb"http://127\.0\.0\.1:(\d+)", out)):
+            out += await asyncio.wait_for(process.stdout.readline(), 20)
+        url = f"http://127.0.0.1:{int(ready[1])}/transfers"
+        async with aiohttp.ClientSession(headers={"X-User": "alice"}) as client:
+            async with client.post(f"{url}/export", data={"filename": "orders.csv"}) as response:
+                assert await response.text() == "id,total\n0,0\n1,10\n2,20\n"
+            form = aiohttp.FormData()
+            form.add_field("file", b"", filename="empty")
+            async with client.post(f"{url}/upload", data=form) as response:
+                assert response.status == 422
+                assert "not worth keeping" in await response.text()
+        async with aiohttp.ClientSession() as client, client.get(f"{url}/jobs") as response:
+            assert response.status == 401
+        printed = []
+        while "the cursor is closed\n" not in printed:
+            printed.append((await asyncio.wait_for(process.stdout.readline(), 20)).decode())
+    finally:
+        process.terminate()
+        await process.wait()
+    await eventually(lambda: process.returncode is not None)
