@@ -146,8 +146,8 @@ async def _flush(request: web.Request) -> None:
     transport = request.transport
     if transport is None:
         raise Disconnected
-    # The high-water mark that leaves nothing behind: a plain transport pauses above it, one over TLS already at it; with
-    # 0 it would pause with an empty buffer, for ever.
+    # The high-water mark that leaves nothing behind: a plain transport pauses above it, one over TLS already at it, and
+    # with 0 would pause with an empty buffer, for ever.
     transport.set_write_buffer_limits(high=0 if _is_plain(transport) else 1)
     try:
         await request.writer.drain()
