@@ -150,20 +150,20 @@ async def test_a_name_that_is_taken_is_refused_as_soon_as_it_is_known(server):
     assert server.published() == {"a": b"first"}
 
 
-async def test_the_name_may_be_taken_while_the_upload_runs(server):
-    """Two uploads of one name: the first to end is published, the other refused, and nothing mixes."""
-    uploads = [HeldUpload(server) for _ in range(2)]
+async def test_two_users_uploads_of_one_name_have_one_winner(team):
+    """The first to end is published, the other refused, and nothing mixes."""
+    uploads = [HeldUpload(team, as_user(name)) for name in ("alice", "bob")]
     for number, upload in enumerate(uploads):
         upload.send(part("a", b"%d" % number * 1000)[:-2])
-    await eventually(lambda: sum(job.bytes_done >= 900 for job in server.jobs.live()) == 2)
+    await eventually(lambda: sum(job.bytes_done >= 900 for job in team.jobs.live()) == 2)
     answers = []
     for upload in uploads:
         upload.send(b"\r\n" + END)
         upload.end()
         answers.append(await upload.response)
     assert [status for status, *_ in answers] == [201, 409]
-    assert server.published() == {"a": b"0" * 1000}
-    assert server.staged() == []
+    assert team.published() == {"a": b"0" * 1000}
+    assert team.staged() == []
 
 
 @pytest.mark.parametrize("where", ["query", "field", "config"])
