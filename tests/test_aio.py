@@ -1,10 +1,10 @@
-"""The one asyncio tool of our own."""
+"""What asyncio lacks."""
 
 import asyncio
 
 import pytest
 
-from headgate.aio import uninterrupted
+from headgate.aio import is_cancelled, uninterrupted
 
 
 async def test_waits_to_the_end_although_cancelled_and_delivers_the_cancellation_afterwards():
@@ -57,3 +57,22 @@ async def test_passes_on_what_the_work_raises():
 
     with pytest.raises(ValueError, match="broken"):
         await uninterrupted(work())
+
+
+async def test_tells_a_cancellation_of_ours_from_one_of_something_awaited():
+    inner = asyncio.ensure_future(asyncio.sleep(3600))
+    inner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await inner
+    assert not is_cancelled()
+
+    async def cancelled():
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return is_cancelled()
+
+    task = asyncio.create_task(cancelled())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task

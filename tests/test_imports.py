@@ -19,7 +19,7 @@ MAY = {
     "wire": {"errors"},
     "jobs": {"errors"},
     "storage": {"errors", "config", "names", "aio"},
-    "transfer": {"errors", "config", "names", "wire", "jobs", "storage"},
+    "transfer": {"errors", "aio", "config", "names", "wire", "jobs", "storage"},
     "web": {"errors", "config", "names", "wire", "jobs", "storage", "transfer"},
     "app": {"errors", "config", "jobs", "storage", "transfer", "web"},
     "cli": {"errors", "config", "web", "app"},

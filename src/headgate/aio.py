@@ -1,10 +1,10 @@
-"""One asyncio tool that the standard library lacks. Knows nothing of headgate."""
+"""What asyncio lacks. Knows nothing of headgate."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-__all__ = ["uninterrupted"]
+__all__ = ["is_cancelled", "uninterrupted"]
 
 T = TypeVar("T")
 
@@ -32,3 +32,9 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
         for _ in range(cancels):
             task.cancel()
     return inner.result()
+
+
+def is_cancelled() -> bool:
+    """Has anybody cancelled the current task? If not, a CancelledError in it comes from something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

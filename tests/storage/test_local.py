@@ -65,7 +65,8 @@ async def test_staged_files_lie_in_the_staging_directory_under_the_jobs_id(stora
     async with storage.stage(job) as stage:
         await stage.create("a", REJECT)
         await stage.create("b", REJECT)
-        assert sorted(os.listdir(root / ".staging")) == [f"{job}.0", f"{job}.1"]
+        names = sorted(os.listdir(root / ".staging"))
+        assert [(name.split(".")[0], name.split(".")[-1]) for name in names] == [(str(job), "0"), (str(job), "1")]
     assert os.listdir(root / ".staging") == []
 
 
@@ -91,6 +92,79 @@ async def test_replacing_several_is_undone_when_one_fails(storage, root, monkeyp
     assert (root / "a").exists() == replaced
     assert not replaced or (root / "a").read_bytes() == b"old"
     assert os.listdir(root / ".staging") == []
+
+
+@pytest.mark.parametrize("on_conflict", OnConflict)
+async def test_what_others_published_meanwhile_is_never_taken_back(storage, root, monkeypatch, on_conflict):
+    """An upload of two files fails at the second; between them somebody replaced the first, and was told so."""
+    (root / "a").write_bytes(b"old") if on_conflict is REPLACE else None
+    (root / "b").mkdir()
+    other = LocalStorage(root)
+    await other.start()
+    real = staging.LocalStage._place
+
+    def place(self, file, on_conflict):
+        if file.name == "b":
+            os.rename(root / ".staging" / "other", root / "a")
+            raise NameTaken
+        return real(self, file, on_conflict)
+
+    (root / ".staging" / "other").write_bytes(b"theirs")
+    monkeypatch.setattr(staging.LocalStage, "_place", place)
+    async with storage.stage(uuid4()) as stage:
+        for name in ("a", "b"):
+            await stage.create(name, on_conflict if name == "a" else REPLACE)
+        await stage.sync()
+        with pytest.raises(NameTaken):
+            await stage.publish(on_conflict)
+    await other.close()
+    assert (root / "a").read_bytes() == b"theirs"
+    assert os.listdir(root / ".staging") == []
+
+
+async def test_one_name_that_cannot_be_taken_back_does_not_keep_the_others(storage, root, monkeypatch):
+    """The refusal is told as it was, and what can be undone is."""
+    real = staging.LocalStage._place
+
+    def place(self, file, on_conflict):
+        if file.name == "c":
+            (root / "b").unlink()
+            raise NameTaken
+        return real(self, file, on_conflict)
+
+    monkeypatch.setattr(staging.LocalStage, "_place", place)
+    async with storage.stage(uuid4()) as stage:
+        for name in "abc":
+            await stage.create(name, REJECT)
+        await stage.sync()
+        with pytest.raises(NameTaken):
+            await stage.publish(REJECT)
+    assert os.listdir(root) == [".staging"]
+
+
+async def test_two_servers_on_one_root_replace_one_at_a_time(storage, root):
+    """The root's lock holds between storages, as between processes."""
+    other = LocalStorage(root)
+    await other.start()
+    with storage._disk.replacing():
+        replacing = asyncio.create_task(put(other, "a", b"x", REPLACE))
+        await asyncio.wait([replacing], timeout=0.05)
+        assert not replacing.done()
+    await replacing
+    await other.close()
+
+
+async def test_closing_discards_what_is_still_open(storage, root):
+    """A job whose own code held the shutdown up has nothing left afterwards, and can begin nothing."""
+    async with storage.stage(uuid4()) as stage:
+        file = await stage.create("a", REJECT)
+        await file.write(b"x")
+        await storage.close()
+        assert os.listdir(root / ".staging") == []
+        with pytest.raises(StorageFailed):
+            await stage.create("b", REJECT)
+    assert os.listdir(root / ".staging") == []
+    await storage.start()
 
 
 async def test_a_directory_of_that_name_is_never_replaced(storage, root):
@@ -172,9 +246,7 @@ async def test_descriptors_return_to_where_they_were(storage, root):
             await stage.create(f"g{number}", REJECT)
         async with await storage.open(f"f{number}") as source:
             await source.read(0, 10)
-    await asyncio.wrap_future(storage._disk.threads.submit(lambda: None))
-    await asyncio.gather(*(asyncio.to_thread(lambda: None) for _ in range(3)))
-    storage._disk.threads.shutdown(wait=True)
+    await asyncio.to_thread(storage._disk._threads.shutdown, wait=True)
     assert descriptors() <= before
 
 

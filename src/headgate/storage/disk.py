@@ -2,11 +2,11 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from headgate.errors import StorageFailed, StorageFull
@@ -27,27 +27,44 @@ def mapped() -> Iterator[None]:
         raise (StorageFull if error.errno in _FULL else StorageFailed) from error
 
 
-@dataclass(frozen=True, slots=True)
 class Disk:
     """Descriptors of the directories, and the threads that may wait for them."""
 
-    root: int
-    staging: int
-    threads: ThreadPoolExecutor
+    def __init__(self, root: int, staging: int, threads: int) -> None:
+        self.root = root
+        self.staging = staging
+        self._threads = ThreadPoolExecutor(threads, "headgate-storage")
 
     def run(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         """Call `function` in a thread. The future may be cancelled; the thread then goes on to its end."""
-        return asyncio.get_running_loop().run_in_executor(self.threads, function)
+        try:
+            return asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except RuntimeError:  # `close` was called: whoever still wants something held the shutdown up for too long
+            raise StorageFailed from None
 
     def later(self, function: Callable[[], object]) -> None:
         """Call `function` in a thread, some time; `close` waits for it."""
         try:
-            self.threads.submit(function)
+            self._threads.submit(function)
         except RuntimeError:  # the threads have been told to end; nobody is left to be held up
             function()
 
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Hold the root's lock: whoever replaces or removes a published name does so under it. Blocks.
+
+        Held by one at a time, over threads and over processes: flock's locks belong to the descriptor that took them.
+        """
+        lock = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.staging)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     def close(self) -> None:
-        """Wait for the threads, then let go of the directories."""
-        self.threads.shutdown(wait=True)
+        """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
+        self._threads.shutdown(wait=True)
         os.close(self.staging)
         os.close(self.root)
+        self.root = self.staging = -1

@@ -17,13 +17,13 @@ import asyncio
 import errno
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 from uuid import UUID, uuid4
 
+from headgate.aio import uninterrupted
 from headgate.errors import FileNotFound, StorageFailed, StorageUnusable
 from headgate.storage.disk import Disk, mapped
 from headgate.storage.staging import LocalStage
@@ -40,6 +40,7 @@ class LocalStorage:
         self._root = root
         self._threads = threads
         self._started: Disk | None = None
+        self._open_stages: set[LocalStage] = set()
 
     @property
     def _disk(self) -> Disk:
@@ -50,14 +51,17 @@ class LocalStorage:
         self._started = await asyncio.to_thread(self._start)
 
     async def close(self) -> None:
+        for stage in self._open_stages:  # of jobs whose own code held the shutdown up for too long
+            stage.discard()
         await asyncio.to_thread(self._disk.close)
         self._started = None
 
     def stage(self, job: UUID) -> LocalStage:
-        return LocalStage(self._disk, job)
+        return LocalStage(self._disk, job, self._open_stages)
 
     async def open(self, name: str) -> "LocalSource":
-        return await self._disk.run(lambda: self._open(name))
+        # Uninterrupted: what a thread opens for a caller that is gone nobody would close.
+        return await uninterrupted(self._disk.run(lambda: self._open(name)))
 
     def _open(self, name: str) -> "LocalSource":
         # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
@@ -94,7 +98,7 @@ class LocalStorage:
             reason = os.strerror(error.errno) if error.errno else str(error)
             hint = _HINTS.get(error.errno or 0, "")
             raise StorageUnusable(f"{self._root} cannot hold uploads: {reason}{hint}") from error
-        return Disk(opened[0], opened[1], ThreadPoolExecutor(self._threads, "headgate-storage"))
+        return Disk(opened[0], opened[1], self._threads)
 
     @staticmethod
     def _probe(root: int, staging: int) -> None:

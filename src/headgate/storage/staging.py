@@ -5,15 +5,18 @@ Rules of this room:
 - A staged file's name exists from `create` to the end of its stage, never longer. Discarding removes it inline:
   unlinking a name is instant, and what is slow, freeing the blocks at the last close, goes to a thread.
 - A descriptor is closed only when no thread uses it any more, though the task that asked was cancelled.
-- Publishing undoes what it did when a later file of the same stage cannot be published.
+- Publishing undoes what it did when a later file of the same stage cannot be published, and nothing that others did.
 """
 
 import asyncio
+import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -26,6 +29,8 @@ from headgate.storage.disk import Disk, mapped
 
 __all__ = ["LocalStage", "LocalStaged"]
 
+logger = logging.getLogger("headgate.storage")
+
 T = TypeVar("T")
 
 #: Seconds that an inline write may take. The page cache absorbs 256 KiB in a tenth of it; once the kernel throttles
@@ -36,13 +41,14 @@ SLOW_WRITE = 0.005
 class LocalStaged:
     """One staged file, under a name of its own in the staging directory."""
 
-    __slots__ = ("_busy", "_disk", "_fd", "_inline", "label", "name", "size")
+    __slots__ = ("_busy", "_disk", "_fd", "_inline", "inode", "label", "name", "size")
 
     def __init__(self, disk: Disk, fd: int, label: str, name: str) -> None:
         self._disk = disk
         self._fd = fd
         self._busy: asyncio.Future[Any] | None = None
         self._inline = True
+        self.inode = os.fstat(fd).st_ino
         self.label = label  #: its name in the staging directory
         self.name = name
         self.size = 0
@@ -96,34 +102,43 @@ class _Placed:
     """A published name and how to take it back."""
 
     name: str
+    #: The file that has the name now; if it has another by the time, the name is no longer ours to take back.
+    inode: int
     #: Where the file that it replaced is kept until all are published.
-    backup: str | None
+    backup: str | None = None
 
 
 class LocalStage:
     """The staged files of one job."""
 
-    def __init__(self, disk: Disk, job: UUID) -> None:
+    def __init__(self, disk: Disk, job: UUID, open_stages: "set[LocalStage]") -> None:
         self._disk = disk
-        self._job = job
+        # Not the job's id alone: that may be the client's choice, and another server on this root may know it too.
+        self._prefix = f"{job}.{token_hex(4)}"
         self._files: list[LocalStaged] = []
+        self._open_stages = open_stages
 
     async def __aenter__(self) -> Self:
+        self._open_stages.add(self)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._open_stages.discard(self)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove whatever was not published, at once."""
         for file in self._files:
-            with suppress(FileNotFoundError):  # published files have left the staging directory
-                os.unlink(file.label, dir_fd=self._disk.staging)
+            self._unlink(file.label)  # which published files have lost already, or have as a second name
             file.close()
         self._files = []
 
     async def create(self, name: str, on_conflict: OnConflict) -> LocalStaged:
         if on_conflict is not OnConflict.RENAME and any(file.name == name for file in self._files):
             raise NameTaken(f"Two files of this upload are called {name!r}.")
-        label = f"{self._job}.{len(self._files)}"
+        label = f"{self._prefix}.{len(self._files)}"
         # Uninterrupted: a thread that creates a file for a job that is gone would leave it behind.
         file = await uninterrupted(self._disk.run(lambda: self._create(label, name, on_conflict)))
         self._files.append(file)
@@ -131,18 +146,11 @@ class LocalStage:
 
     def _create(self, label: str, name: str, on_conflict: OnConflict) -> LocalStaged:
         with mapped():
-            if on_conflict is OnConflict.REJECT and self._taken(name):
+            if on_conflict is OnConflict.REJECT and self._status(name) is not None:
                 raise NameTaken(f"There is a file called {name!r} already.")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(label, flags, 0o666, dir_fd=self._disk.staging)
         return LocalStaged(self._disk, fd, label, name)
-
-    def _taken(self, name: str) -> bool:
-        try:
-            os.stat(name, dir_fd=self._disk.root, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
 
     async def sync(self) -> None:
         for file in self._files:
@@ -160,12 +168,11 @@ class LocalStage:
                     placed.append(self._place(file, on_conflict))  # noqa: PERF401
                 os.fsync(self._disk.root)
             except BaseException:
-                for one in reversed(placed):
-                    self._take_back(one)
-                os.fsync(self._disk.root)
+                self._take_back(placed)
                 raise
-            for one in placed:
-                self._drop(one)
+        for one in placed:
+            if one.backup is not None:
+                self._unlink(one.backup)
         return [one.name for one in placed]
 
     def _place(self, file: LocalStaged, on_conflict: OnConflict) -> _Placed:
@@ -181,33 +188,58 @@ class LocalStage:
                 number += 1
                 name = numbered(file.name, number)
             else:
-                return _Placed(name, None)
+                return _Placed(name, file.inode)
 
     def _replace(self, file: LocalStaged) -> _Placed:
-        placed = _Placed(file.name, f"{file.label}.old")
-        try:
-            self._link(file.name, self._disk.root, f"{file.label}.old", self._disk.staging)
-        except FileNotFoundError:
-            placed.backup = None
-        except PermissionError:
-            raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.") from None
-        try:
-            os.rename(file.label, file.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
-        except BaseException:
-            self._drop(placed)
-            raise
+        placed = _Placed(file.name, file.inode)
+        backup = f"{file.label}.old"
+        with self._disk.replacing():  # so that what is kept is what is replaced
+            status = self._status(file.name)
+            if status is not None:
+                if stat.S_ISDIR(status.st_mode):
+                    raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.")
+                self._link(file.name, self._disk.root, backup, self._disk.staging)
+                placed.backup = backup
+            try:
+                os.rename(file.label, file.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
+            except BaseException:
+                self._unlink(backup)
+                raise
         return placed
 
-    def _drop(self, placed: _Placed) -> None:
-        """Give up the file that was replaced."""
-        if placed.backup is not None:
-            os.unlink(placed.backup, dir_fd=self._disk.staging)
+    def _take_back(self, placed: list[_Placed]) -> None:
+        """Undo what was placed, as far as it is still ours: a name that somebody has replaced since is theirs."""
+        for one in reversed(placed):
+            try:
+                with self._disk.replacing():
+                    status = self._status(one.name)
+                    ours = status is not None and status.st_ino == one.inode
+                    if ours and one.backup is not None:
+                        os.rename(one.backup, one.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
+                    elif ours:
+                        os.unlink(one.name, dir_fd=self._disk.root)
+                    elif one.backup is not None:
+                        self._unlink(one.backup)
+            except OSError as error:  # the others are to be taken back all the same
+                logger.error("%r could not be taken back: %s", one.name, error)
+        with suppress(OSError):
+            os.fsync(self._disk.root)
 
-    def _take_back(self, placed: _Placed) -> None:
-        if placed.backup is None:
-            os.unlink(placed.name, dir_fd=self._disk.root)
-        else:
-            os.rename(placed.backup, placed.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
+    def _status(self, name: str) -> os.stat_result | None:
+        """What is published under `name`, be it a file or not; None if nothing is."""
+        try:
+            return os.stat(name, dir_fd=self._disk.root, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def _unlink(self, label: str) -> None:
+        """Remove a name from the staging directory, if it is there."""
+        try:
+            os.unlink(label, dir_fd=self._disk.staging)
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # whoever is leaving has an outcome already; this does not change it
+            logger.error("the staged file %s could not be removed: %s", label, error)
 
     @staticmethod
     def _link(source: str, source_dir: int, target: str, target_dir: int) -> None:
