@@ -18,6 +18,7 @@ Rules of this room:
     │   ├── MalformedBody            400 malformed-body
     │   ├── NoFiles                  400 no-files
     │   ├── Unauthorized             401 unauthorized
+    │   ├── Forbidden                403 forbidden
     │   ├── JobNotFound              404 no-such-job
     │   ├── NothingUploading         404 not-uploading
     │   ├── NothingExporting         404 not-exporting
@@ -54,6 +55,7 @@ __all__ = [
     "ExpectationFailed",
     "ExportFailed",
     "FileNotFound",
+    "Forbidden",
     "HeadgateError",
     "IdleTimeout",
     "InvalidName",
@@ -124,6 +126,10 @@ class Unauthorized(ClientError):
     code, status, title = "unauthorized", 401, "A valid token is needed"
 
 
+class Forbidden(ClientError):
+    code, status, title = "forbidden", 403, "This is not allowed from there"
+
+
 class JobNotFound(ClientError):
     code, status, title = "no-such-job", 404, "There is no such job"
 
@@ -181,8 +187,11 @@ class Refused(ClientError):
 
 
 class JobStopped(HeadgateError):
-    """Why a running job was ended from outside. Written on the job before its task is cancelled, and raised in place of
-    the ``CancelledError`` once everything of the job is gone."""
+    """Why a transfer could not go on, though neither the request nor the server is at fault.
+
+    Where it comes from outside the job's task, it is written on the job before the task is cancelled, and raised in
+    place of the ``CancelledError`` once everything of the job is gone. Where the task meets it itself, it raises it.
+    """
 
     code, status, title = "stopped", 409, "The job was stopped"
 

@@ -110,7 +110,8 @@ class Job:
         #: Bytes that the job will have moved when it is done; None where nobody knows.
         self.bytes_total = bytes_total
         self.state = State.RUNNING
-        #: Why the job is being stopped; None while nobody stops it.
+        #: Why the job is being stopped; None while nobody stops it, and again when it is over: an exception that was
+        #: raised holds on to all that its frames held.
         self.cause: JobStopped | None = None
         #: A stable code that says why the job did not complete; None when it did.
         self.reason: str | None = None
@@ -160,24 +161,23 @@ class Job:
 
     # Transitions.
 
-    def finish(self) -> None:
-        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2)."""
+    def check(self) -> None:
+        """Raise the cause if somebody stopped the job. For loops around code that may swallow a cancellation."""
         if self.cause is not None:
             raise self.cause
+
+    def finish(self) -> None:
+        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2)."""
+        self.check()
         self._to(State.FINISHING)
 
     def complete(self) -> None:
         self._to(State.COMPLETED)
 
-    def fail(self, reason: str) -> None:
-        """End the job for a reason of its own: an error, a disconnect."""
-        self.reason = reason
-        self._to(State.FAILED)
-
     def stop(self, cause: JobStopped) -> None:
         """Decide that the job ends, and tell its task. The first cause stays.
 
-        The job is over only when `ended` says so. Raises AlreadyFinished past the point of no return.
+        The job is over only when `wait_ended` returns. Raises AlreadyFinished past the point of no return.
         """
         if not self.state.stoppable:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
@@ -197,9 +197,10 @@ class Job:
         """The task has ended with `error`: record the outcome. A cancellation that is not ours is for whoever knows its
         origin to name beforehand in `reason`."""
         if isinstance(error, asyncio.CancelledError):
-            self.fail(self.reason or "cancelled")
+            self.reason = self.reason or "cancelled"
         else:
-            self.fail(error.code if isinstance(error, HeadgateError) else HeadgateError.code)
+            self.reason = error.code if isinstance(error, HeadgateError) else HeadgateError.code
+        self._to(State.FAILED)
 
     def _to(self, state: State) -> None:
         if state not in _NEXT[self.state]:
@@ -217,6 +218,6 @@ class Job:
         """Everything of the job is gone: wake those who wait for its end."""
         self._ended.set()
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait until the job is over and everything of it is gone (G1)."""
         await self._ended.wait()

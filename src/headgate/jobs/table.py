@@ -10,6 +10,7 @@ Rules of this room:
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -143,11 +144,13 @@ class Jobs:
         try:
             async with asyncio.timeout(self._terminate_timeout):
                 for job in jobs:
-                    await job.ended()
+                    await job.wait_ended()
         except TimeoutError:
             raise StillEnding from None
 
     async def start(self) -> None:
+        """Take jobs, and commands of the mirror. May follow a `close`."""
+        self._closing = False
         await self._mirror.start(self._execute)
 
     async def _execute(self, command: Command) -> None:
@@ -173,7 +176,7 @@ class Jobs:
 
 
 class _Run:
-    """See ``Jobs.run()``. Neither half of it ever awaits."""
+    """See ``Jobs.run()``. Entering never awaits; leaving does only to let a late cancellation come."""
 
     __slots__ = ("_cancelling", "_job", "_jobs", "_task")
 
@@ -194,14 +197,24 @@ class _Run:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         job = self._job
+        if job.cause is not None and not isinstance(exc, asyncio.CancelledError):
+            # Our cancellation was swallowed, became something else, or has not been delivered yet. It must come now: at
+            # the handler's next await it would be taken for a disconnect, and nobody would be answered.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
         job.detach()
         try:
             self._record(exc)
         finally:
             self._jobs._leave(job)
-        if job.cause is not None and self._task.uncancel() <= self._cancelling:
-            # Ours alone. Whatever the cancellation was turned into on its way out, the job ended because of its cause.
-            raise job.cause from exc
+        cause, job.cause = job.cause, None
+        if cause is None:
+            return
+        if self._task.uncancel() <= self._cancelling:
+            # Ours alone. Whatever the cancellation became on its way out, the job ended because of its cause.
+            raise cause from (None if exc is cause else exc)
+        if not isinstance(exc, asyncio.CancelledError):
+            raise asyncio.CancelledError from exc  # somebody else's, which came with ours
 
     def _record(self, exc: BaseException | None) -> None:
         job = self._job
