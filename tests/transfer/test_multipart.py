@@ -159,6 +159,7 @@ LIMITS = {
     "too many fields": form(*(part(None, b"", name=f"f{n}") for n in range(3))),
     "a long field": form(part(None, b"x" * 21, name="f")),
     "a long preamble": b"x\r\n" * 1000 + form(part("a", b"x")),
+    "a preamble of empty lines": b"\n" * 100 + form(part("a", b"x")),
     "a long epilogue": form(part("a", b"x")) + b"x" * 3000,
     "an epilogue of lines": form(part("a", b"x")) + b"x\r\n" * 1000,
     "a large body": form(part("a", b"x" * 8000)),

@@ -15,13 +15,16 @@ __all__ = ["Body"]
 class Body:
     """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said)."""
 
-    __slots__ = ("_back", "_content", "_limit", "_request", "_waiting_since", "consumed")
+    __slots__ = ("_back", "_back_at", "_content", "_limit", "_request", "_waiting_since", "consumed")
 
     def __init__(self, request: web.Request, *, limit: int) -> None:
         self._request = request
         self._content = request.content
         self._limit = limit
+        # What was read too far: all of it from `_back_at` on. An offset, because cutting lines off its front one by one
+        # would copy the rest each time.
         self._back = b""
+        self._back_at = 0
         self._waiting_since: float | None = None
         #: Bytes taken in so far, not counting what was given back.
         self.consumed = 0
@@ -34,21 +37,20 @@ class Body:
     async def readany(self) -> bytes:
         """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer, Disconnected."""
         if self._back:
-            data, self._back = self._back, b""
-        else:
-            self._waiting_since = time.monotonic()
-            try:
-                data = await self._content.readany()
-            except ConnectionError:
+            return self.take_back(len(self._back))
+        self._waiting_since = time.monotonic()
+        try:
+            data = await self._content.readany()
+        except ConnectionError:
+            raise Disconnected from None
+        except web.RequestPayloadError:
+            raise MalformedTransfer from None
+        except RuntimeError:
+            if self._request.transport is None:  # how a StreamReader says that nothing will come any more
                 raise Disconnected from None
-            except web.RequestPayloadError:
-                raise MalformedTransfer from None
-            except RuntimeError:
-                if self._request.transport is None:  # how a StreamReader says that nothing will come any more
-                    raise Disconnected from None
-                raise
-            finally:
-                self._waiting_since = None
+            raise
+        finally:
+            self._waiting_since = None
         self.consumed += len(data)
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {self._limit} bytes.")
@@ -58,4 +60,14 @@ class Body:
         """The next read begins with `data`, the end of what was read last."""
         assert not self._back
         self._back = data
+        self._back_at = 0
         self.consumed -= len(data)
+
+    def take_back(self, size: int) -> bytes:
+        """Up to `size` bytes of what was given back."""
+        data = self._back[self._back_at : self._back_at + size]
+        self._back_at += len(data)
+        self.consumed += len(data)
+        if self._back_at == len(self._back):
+            self._back = b""
+        return data

@@ -27,6 +27,9 @@ __all__ = ["FileBody", "Form"]
 #: RFC 2046, 5.1.1: 1 to 70 of these, and no space at the end.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
+#: Bytes that a line counts for at least: the work is to be bounded, too, and a line is a few dozen bytes' worth of it.
+LINE_COST = 64
+
 _IDENTITY_ENCODINGS = frozenset({"", "binary", "7bit", "8bit"})
 
 
@@ -48,22 +51,19 @@ class _FormBody(Body):
 
     async def readline(self, *, max_line_length: int = 8190) -> bytes:
         """A line with its end, or what is left at the end of the body."""
-        line = await self.readany()
-        end = line.find(b"\n") + 1
-        while not end and len(line) <= max_line_length:
-            more = await self.readany()
-            if not more:
-                break
-            found = more.find(b"\n") + 1
-            end = len(line) + found if found else 0
-            line += more
-        end = end or len(line)
-        if end > max_line_length:
+        line = b""
+        while not line.endswith(b"\n") and len(line) <= max_line_length:
+            if not self._back:
+                data = await self.readany()
+                if not data:
+                    break
+                self.give_back(data)
+            end = self._back.find(b"\n", self._back_at) + 1 or len(self._back)
+            line += self.take_back(end - self._back_at)
+        if len(line) > max_line_length:
             raise MalformedBody(f"A line outside the parts' content is longer than {max_line_length} bytes.")
-        if end < len(line):
-            self.give_back(line[end:])
-        self.count_overhead(end)
-        return line[:end]
+        self.count_overhead(max(len(line), LINE_COST))
+        return line
 
 
 class _PartReader(BodyPartReader):

@@ -3,13 +3,15 @@
 Knows no HTTP: whoever took the body apart hands in its files.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from headgate.aio import is_cancelled
 from headgate.config import Config, OnConflict
-from headgate.errors import HeadgateError, NameTaken, NoFiles, Refused, TooLarge
+from headgate.errors import HeadgateError, InvalidOption, NameTaken, NoFiles, Refused, TooLarge
 from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.storage import Stage
@@ -55,19 +57,21 @@ async def receive(
 ) -> list[ReceivedFile]:
     """Receive `files` into `stage` and publish them all, or none. Returns them under the names they were given.
 
-    `on_conflict` is asked when a name is known and again at the end; `reserved` names are always taken; `expected_rest`
-    tells how many bytes of files are still to come, or None.
+    `on_conflict` is asked when the first file begins, and must not have changed its mind at the end; `reserved` names
+    are always taken; `expected_rest` tells how many bytes of files are still to come, or None.
 
-    Raises InvalidName, NameTaken, TooLarge, NoFiles, Refused, what the stage raises and what reading raises. Past
-    ``job.finish()`` nothing can stop it any more.
+    Raises InvalidName, InvalidOption, NameTaken, TooLarge, NoFiles, Refused, what the stage raises and what reading
+    raises. Past ``job.finish()`` nothing can stop it any more.
     """
     received: list[ReceivedFile] = []
+    rule: OnConflict | None = None
     async for file in files:
+        rule = rule or on_conflict()
         name = check_name(file.filename)
         job.names.append(name)
         if name in reserved:
             raise NameTaken(f"{name!r} is the name of a generated export.")
-        staged = await stage.create(name, on_conflict())
+        staged = await stage.create(name, rule)
         rest = expected_rest()
         job.bytes_total = None if rest is None else job.bytes_done + rest
         limit = min(config.max_file_size, config.upload_size_limit - job.bytes_done)
@@ -78,14 +82,16 @@ async def receive(
             await write(chunk)
             advance(len(chunk))
         received.append(ReceivedFile(name, staged.size))
-    if not received:
+    if rule is None:
         raise NoFiles
+    if on_conflict() is not rule:  # files were begun under another: what may be replaced is not decided afterwards
+        raise InvalidOption("on_conflict must come before the files.")
     job.bytes_total = job.bytes_done
     await stage.sync()
     if on_received is not None:
         await _ask(on_received, job, received)
     job.finish()
-    names = await stage.publish(on_conflict())
+    names = await stage.publish(rule)
     job.names[:] = names
     job.complete()
     return [replace(file, name=name) for file, name in zip(received, names, strict=True)]
@@ -102,7 +108,9 @@ async def _ask(on_received: OnReceived, job: Job, received: list[ReceivedFile]) 
         await on_received(job, tuple(received))
     except HeadgateError:
         raise
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
         # Any exception refuses: an upload must not be published because the code that should have checked it broke.
         logger.warning("upload %s was refused by on_received: %r", job.id, error)
         raise Refused(str(error) or None) from error

@@ -9,20 +9,19 @@ Rules of this room:
 
 import asyncio
 import contextlib
-import logging
 import socket
 import struct
+import time
 from collections.abc import AsyncGenerator, Iterator
 
 from aiohttp import HttpVersion11, web
 
+from headgate.aio import is_cancelled
 from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFailed
 from headgate.jobs import Job
 from headgate.storage import Source
 
 __all__ = ["send_generated", "send_stored"]
-
-logger = logging.getLogger("headgate.transfer")
 
 #: Bytes handed to the kernel at once. Large enough that the slicing costs nothing measurable against one sendfile for
 #: the whole file, small enough that the loop is not held for longer than a millisecond.
@@ -31,6 +30,9 @@ SENDFILE_SLICE = 1024 * 1024
 #: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
 #: that nobody waits for a slow client there.
 TAIL = 16 * 1024
+
+#: Seconds for which a generator that never waits may have the loop to itself, beside its own work on a chunk.
+BREATH = 0.002
 
 #: Bytes read and written at once where sendfile cannot be used (TLS, other event loops).
 READ_SLICE = 256 * 1024
@@ -76,22 +78,27 @@ async def send_generated(
     """
     async with contextlib.aclosing(chunks):
         with _aborting(request, response):
-            chunk = await _next_chunk(job, chunks)
+            chunk = await _next_chunk(chunks)
             if request.version >= HttpVersion11:
                 response.enable_chunked_encoding()
             else:
                 response.force_close()  # the end of the connection is the end of the body
             await response.prepare(request)
+            breathed = time.monotonic()
             while chunk is not None:
                 if chunk:  # an empty chunk would end a chunked body
                     await response.write(chunk)
                     job.advance(len(chunk))
-                chunk = await _next_chunk(job, chunks)
+                if time.monotonic() - breathed > BREATH:
+                    await asyncio.sleep(0)
+                    breathed = time.monotonic()
+                job.check()
+                chunk = await _next_chunk(chunks)
             await _flush(request)
             job.finish()
 
 
-async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+async def _next_chunk(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
     """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours."""
     try:
         chunk = await anext(chunks)
@@ -101,8 +108,9 @@ async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | 
         return None
     except HeadgateError:
         raise
-    except Exception as error:
-        logger.exception("export %s failed", job.id)
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
         raise ExportFailed from error
     return chunk
 
@@ -142,9 +150,9 @@ async def _sendfile(job: Job, request: web.Request, source: Source, end: int) ->
 
 
 async def _flush(request: web.Request) -> None:
-    """Wait until the kernel has every byte written so far."""
+    """Wait until every byte written so far has left our buffers (over TLS: for those of the transport below)."""
     transport = request.transport
-    if transport is None:
+    if transport is None or transport.is_closing():
         raise Disconnected
     # The high-water mark that leaves nothing behind: a plain transport pauses above it, one over TLS already at it, and
     # with 0 would pause with an empty buffer, for ever.
@@ -152,8 +160,9 @@ async def _flush(request: web.Request) -> None:
     try:
         await request.writer.drain()
     finally:
-        transport.set_write_buffer_limits()
-    if request.transport is None:  # a wait that the end of the connection ended
+        if not transport.is_closing():  # one over TLS has lost what it would need for it
+            transport.set_write_buffer_limits()
+    if transport.is_closing():  # a wait that the end of the connection ended
         raise Disconnected
 
 
