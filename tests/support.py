@@ -5,6 +5,7 @@ Nothing here sleeps to let something happen; `eventually` waits for a condition 
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from headgate import JOBS, Config, Job, Jobs, User, create_app
 
@@ -87,6 +89,15 @@ class Server:
     def jobs(self) -> Jobs:
         return self.app[JOBS]
 
+    @property
+    def port(self) -> int:
+        return self.runner.addresses[0][1]
+
+    @property
+    def path(self) -> str:
+        """The prefix under which it is mounted."""
+        return URL(self.url).path.rstrip("/")
+
     def published(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.root.iterdir() if path.is_file()}
 
@@ -107,25 +118,31 @@ async def serving(
     *,
     handler_cancellation: bool = False,
     prefix: str = "",
+    host_middleware: Any = None,
     config: dict[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    lingering_time: float = 10.0,
     **create: Any,
 ) -> AsyncIterator[Server]:
     """Run an application on a real socket, mounted under `prefix` if one is given."""
     app = create_app(Config(root=root, **(config or {})), **create)
     top = app
+    if host_middleware is not None:
+        prefix = prefix or "/mounted"
     if prefix:
-        top = web.Application()
+        top = web.Application(middlewares=[] if host_middleware is None else [host_middleware])
         top.add_subapp(prefix, app)
     runner = web.AppRunner(
         top,
         handler_cancellation=handler_cancellation,
         auto_decompress=False,
         access_log=None,
+        lingering_time=lingering_time,
         shutdown_timeout=1.0,
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
         await site.start()
         url = f"http://127.0.0.1:{site.port}{prefix}"
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE * 3)) as client:

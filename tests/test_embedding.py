@@ -1,6 +1,7 @@
 """create_app() in somebody else's service: prefixes, several at once, their users, exports and checks."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -148,6 +149,73 @@ async def test_shutting_down_ends_what_runs_and_leaves_nothing(root, regime):
     assert (job.state, job.reason) == (State.FAILED, "shutting-down")
     assert [path.name for path in root.iterdir()] == [".staging"]
     assert list((root / ".staging").iterdir()) == []
+
+
+async def test_a_shutdown_that_is_held_up_leaves_nothing_either(root):
+    """on_received is not to be cancelled in time: its files are gone with the storage, and nothing is published."""
+    deciding, may_end = asyncio.Event(), asyncio.Event()
+
+    async def on_received(job, files):
+        deciding.set()
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    async with serving(root, config={"terminate_timeout": 0.02}, on_received=on_received) as server:
+        upload = HeldUpload(server)
+        upload.send(form(part("a", b"x")))
+        upload.end()
+        await deciding.wait()
+        stopping = asyncio.create_task(server.runner.cleanup())
+        await eventually(lambda: not list((root / ".staging").iterdir()))
+        may_end.set()
+        await stopping
+    assert [path.name for path in root.iterdir()] == [".staging"]
+    assert list((root / ".staging").iterdir()) == []
+
+
+async def test_an_application_can_be_started_again(root):
+    """After a cleanup it takes jobs as before."""
+    app = create_app(Config(root=root))
+    for name in ("first", "second"):
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        async with aiohttp.ClientSession() as client:
+            url = f"http://127.0.0.1:{site.port}/upload"
+            async with client.post(url, data=form(part(name, b"x")), headers=FORM) as response:
+                assert response.status == 201
+        await runner.cleanup()
+
+
+async def test_a_cancellation_of_on_receiveds_own_is_a_refusal(root, regime):
+    """Something that it awaited was cancelled; nobody cancelled the upload, so its client is answered."""
+
+    async def on_received(job, files):
+        inner = asyncio.ensure_future(asyncio.sleep(3600))
+        inner.cancel()
+        await inner
+
+    async with serving(root, handler_cancellation=regime, on_received=on_received) as server:
+        response = await server.upload("a", b"x")
+        assert (response.status, (await response.json(content_type=None))["code"]) == (422, "refused")
+        assert server.published() == {}
+
+
+async def test_two_servers_on_one_root_do_not_meet_in_staging(root):
+    """Even if a client gives both the same Job-Id."""
+    same = {"Job-Id": "12345678-1234-4234-8234-123456789abc"}
+    async with serving(root) as one, serving(root) as two:
+        uploads = [HeldUpload(server, same) for server in (one, two)]
+        for number, upload in enumerate(uploads):
+            upload.send(part(f"f{number}", b"x" * 100)[:-2])
+            await upload.began(90)
+        for upload in uploads:
+            upload.send(b"\r\n" + form())
+            upload.end()
+            assert (await upload.response)[0] == 201
+    assert {path.name for path in root.iterdir()} == {".staging", "f0", "f1"}
 
 
 async def test_a_root_that_cannot_be_used_stops_the_start(tmp_path):

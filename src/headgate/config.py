@@ -78,7 +78,8 @@ class Config:
     #: answers that the job is still ending. headgate's own parts need milliseconds.
     terminate_timeout: float = 30.0
 
-    #: Ended jobs that ``GET /jobs`` remembers. About 1 KiB each; a busy team looks back hours.
+    #: Ended jobs that ``GET /jobs`` remembers. About 1 KiB each, and 25 KiB where a job had a hundred files with the
+    #: longest names; a busy team looks back hours.
     ended_jobs: int = 1000
 
     #: Threads for disk work that may block. More than a disk has queues for helps nobody; fewer let one slow fsync hold

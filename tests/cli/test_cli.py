@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from headgate.cli import main
-from headgate.cli.sizes import parse_size
+from headgate.cli.sizes import parse_port, parse_size
 from headgate.web.auth import Tokens
 
 
@@ -28,10 +28,18 @@ def test_a_size_is_read_as_people_write_it(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "0", "1XB", "1 2", "MB", "1e3", "0.1"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "1XB", "1 2", "MB", "1e3", "0.1", "9" * 400, "9000000T"])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "65536", "99999999999", "٣", "8 0"])
+def test_what_is_no_port_is_refused(text):
+    assert parse_port("0") == 0
+    assert parse_port("65535") == 65535
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_port(text)
 
 
 @pytest.mark.parametrize("flags", [[], ["--admin"]])

@@ -6,7 +6,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from headgate import ConfigError, User
-from headgate.web.auth import Tokens, new_token
+from headgate.errors import Forbidden
+from headgate.web.auth import Tokens, local_user, new_token
 from support import serving
 
 
@@ -65,6 +66,33 @@ def test_a_new_token_admits_its_user(admin):
 def test_a_name_that_the_file_could_not_hold_is_refused(name):
     with pytest.raises(ConfigError):
         new_token(name)
+
+
+@pytest.mark.parametrize(
+    ("headers", "served"),
+    [
+        ({"Host": "127.0.0.1:8080"}, True),
+        ({"Host": "localhost:8080"}, True),
+        ({"Host": "[::1]:8080"}, True),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8080", "Sec-Fetch-Site": "same-origin"}, True),
+        ({}, True),
+        ({"Host": "evil.example"}, False),
+        ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Host": "[::1"}, False),
+        ({"Host": "localhost:8080", "Origin": "http://evil.example"}, False),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8081"}, False),
+        ({"Host": "localhost:8080", "Origin": "null"}, False),
+        ({"Host": "localhost:8080", "Sec-Fetch-Site": "cross-site"}, False),
+    ],
+)
+def test_without_tokens_a_page_from_elsewhere_cannot_act_through_a_browser_here(headers, served):
+    """Neither across origins nor by a name that was rebound to this machine."""
+    request = make_mocked_request("POST", "/export", headers=headers)
+    if served:
+        assert local_user(request).admin
+    else:
+        with pytest.raises(Forbidden):
+            local_user(request)
 
 
 async def test_every_route_but_health_asks_for_a_token(root):

@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import socket
+import ssl
 
 import aiohttp
 import pytest
+import trustme
 
+import headgate
 from headgate.errors import FileNotFound, HeadgateError
 from headgate.jobs import State
 from headgate.transfer import send
 from headgate.wire.parameters import parse_parameters
-from support import as_user, eventually, serving
+from support import as_user, eventually, serving, token_users
 
 
 def put(server, name, data):
@@ -139,12 +143,8 @@ async def test_an_export_without_rows_is_an_empty_file(root):
 
 
 async def test_an_export_function_may_take_the_request(root):
-    import headgate
-
     async def who(request):
         yield f"{request[headgate.USER].name} {request[headgate.JOB].names[0]}".encode()
-
-    from support import token_users
 
     async with serving(root, authenticate=token_users, exports={"who": who}) as server:
         async with await export(server, "who", headers=as_user("alice")) as response:
@@ -226,6 +226,64 @@ async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server):
     assert (job.state, job.reason) == (State.FAILED, "storage-failed")
 
 
+async def test_a_generator_that_never_waits_does_not_keep_the_loop(root):
+    """Others have their turn between its chunks (G7)."""
+    turned = asyncio.Event()
+    chunks = 0
+
+    async def greedy():
+        nonlocal chunks
+        asyncio.get_running_loop().call_soon(turned.set)
+        while not turned.is_set() and chunks < 1_000_000:
+            chunks += 1
+            yield b"x"
+
+    async with serving(root, exports={"rows": greedy}) as server, await export(server, "rows") as response:
+        await response.read()
+    assert chunks < 1_000_000
+
+
+async def test_a_cancellation_of_the_generators_own_is_its_failure(root, caplog):
+    """Something that it awaited was cancelled; nobody cancelled the export, so its client is answered."""
+
+    async def rows():
+        inner = asyncio.ensure_future(asyncio.sleep(3600))
+        inner.cancel()
+        await inner
+        yield b"never"
+
+    async with serving(root, exports={"rows": rows}) as server, await export(server, "rows") as response:
+        assert (response.status, (await response.json(content_type=None))["code"]) == (500, "export-failed")
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_over_tls_a_client_that_goes_is_a_disconnect(root, regime, tmp_path, caplog):
+    """While the last bytes wait for it to read."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with serving(root, handler_cancellation=regime, ssl_context=context) as server:
+        with (root / "a").open("wb") as file:
+            file.truncate(30_000_000)
+        _, writer = await asyncio.open_connection(
+            "localhost", server.port, ssl=trusting, limit=1000, family=socket.AF_INET
+        )
+        body = b'{"filename": "a"}'
+        head = f"POST /export HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        job = await server.one_live_job()
+        moved = -1
+        while moved != job.bytes_done:  # until nothing more fits
+            moved = job.bytes_done
+            await asyncio.wait([asyncio.create_task(job.wait_ended())], timeout=0.1)
+        writer.transport.abort()
+        await eventually(lambda: job.state.ended)
+        assert (job.state, job.reason) == (State.FAILED, "disconnected")
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["stored", "generated"])
 async def test_a_connection_is_used_again_after_an_export(root, kind):
     """A completed export leaves the connection as it should be."""
@@ -254,7 +312,7 @@ async def test_to_an_http_1_0_client_a_truncated_export_is_a_reset(root, outcome
     """Without chunks only the end of the connection ends the body; a plain close would be a lie (G5)."""
     rows = Generated()
     async with serving(root, exports={"rows": rows.__call__}) as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         body = b'{"filename": "rows"}'
         head = f"POST /export HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)

@@ -5,12 +5,16 @@ told (G1, G2, G6).
 """
 
 import asyncio
+import contextlib
+import gc
 import threading
 from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from headgate.errors import NameTaken
 from headgate.jobs import State
 from headgate.storage.staging import LocalStage
 from support import BOUNDARY, END, HeldUpload, as_user, eventually, form, part, serving, token_users
@@ -58,8 +62,8 @@ async def to_the_end(response):
 
 async def raw_upload(server, user, sent=b""):
     """An upload whose headers arrived, and `sent` of its body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
-    head = f"POST /upload HTTP/1.1\r\nHost: x\r\nX-User: {user}\r\nContent-Length: 1000000\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"POST {server.path}/upload HTTP/1.1\r\nHost: x\r\nX-User: {user}\r\nContent-Length: 1000000\r\n"
     head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
     writer.write(head.encode() + sent)
     return reader, writer
@@ -176,7 +180,7 @@ async def test_an_export_to_a_client_that_does_not_read_can_be_terminated(root, 
     """Stuck in a full socket it ends as fast as any."""
     async with serving(root, authenticate=token_users, handler_cancellation=regime) as team:
         endless_file(team)
-        _, writer = await asyncio.open_connection("127.0.0.1", team.url.rsplit(":", 1)[1], limit=1000)
+        _, writer = await asyncio.open_connection("127.0.0.1", team.port, limit=1000)
         body = b'{"filename": "big"}'
         head = f"POST /export HTTP/1.1\r\nHost: x\r\nX-User: alice\r\nContent-Length: {len(body)}\r\n"
         writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
@@ -184,7 +188,7 @@ async def test_an_export_to_a_client_that_does_not_read_can_be_terminated(root, 
         moved = -1
         while moved != job.bytes_done:  # until the socket is full
             moved = job.bytes_done
-            await asyncio.wait([asyncio.create_task(job.ended())], timeout=0.2)
+            await asyncio.wait([asyncio.create_task(job.wait_ended())], timeout=0.2)
         assert (await terminate(team, kind="export"))[0] == 200
         assert job.state is State.TERMINATED
         writer.transport.abort()
@@ -221,6 +225,84 @@ async def test_a_generated_export_is_ended_by_terminate(root, regime, when):
                 await response.read()
             response.close()
         assert job.state is State.TERMINATED
+
+
+async def test_a_generator_that_swallows_its_cancellation_is_ended_all_the_same(root):
+    """At its next chunk; its client sees a cut, not the rest (G1)."""
+
+    async def stubborn():
+        for _ in range(1000):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600 if _ == 3 else 0)
+            yield b"row"
+
+    async with serving(root, authenticate=token_users, exports={"rows": stubborn}) as team:
+        response = await begin_export(team, "alice", "rows")
+        job = await team.one_live_job()
+        await eventually(lambda: job.bytes_done == 9)
+        assert (await terminate(team, kind="export"))[0] == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await to_the_end(response)
+        response.close()
+        assert job.bytes_done <= 12
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_an_uploader_is_told_although_its_file_was_just_being_begun(root, monkeypatch, taken):
+    """Terminated while a thread opens the staged file, whatever comes of that: 409, also through a host's middleware
+    that awaits something after the handler."""
+    opening, may_open = threading.Event(), threading.Event()
+    real = LocalStage._create
+
+    def create(self, label, name, on_conflict):
+        opening.set()
+        may_open.wait()
+        if taken:
+            raise NameTaken
+        return real(self, label, name, on_conflict)
+
+    @web.middleware
+    async def host(request, handler):
+        response = await handler(request)
+        await asyncio.sleep(0)
+        return response
+
+    monkeypatch.setattr(LocalStage, "_create", create)
+    async with serving(root, authenticate=token_users, host_middleware=host) as team:
+        # The part ends early, so that reading it raises without waiting for anything.
+        reader, writer = await raw_upload(
+            team, "alice", part("a", b"x")[:-2] + b"\r\n--" + BOUNDARY.encode() + b"nonsense\r\n"
+        )
+        await asyncio.to_thread(opening.wait)
+        job = await team.one_live_job()
+        call = asyncio.create_task(terminate(team))
+        await eventually(lambda: job.cause is not None)
+        may_open.set()
+        assert (await call)[0] == 200
+        assert b" 409 " in await reader.readline()
+        assert b"terminated" in await reader.readuntil(b"}")
+        assert team.staged() == []
+        writer.close()
+
+
+async def test_a_terminated_job_holds_on_to_nothing(root):
+    """It is remembered, its request and buffers are not (G8)."""
+    async with serving(root, authenticate=token_users, lingering_time=0.01) as team:
+        for _ in range(5):
+            upload = HeldUpload(team, as_user("forgotten"))
+            upload.send(part("a", b"x" * 1000)[:-2])
+            await upload.began(900)
+            assert (await terminate(team, "forgotten"))[0] == 200
+            assert (await upload.response)[0] == 409
+        await team.client.close()
+
+        def requests():
+            gc.collect()
+            every = [thing for thing in gc.get_objects() if isinstance(thing, web.Request)]
+            return [request for request in every if request.headers.get("X-User") == "forgotten"]
+
+        await eventually(lambda: not requests(), "the end of the last request")
+        assert len(list(team.jobs)) == 5
 
 
 async def test_a_user_without_jobs_gets_the_original_texts(team):

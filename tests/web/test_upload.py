@@ -1,6 +1,7 @@
 """POST /upload on a real socket."""
 
 import asyncio
+import errno
 import json
 import os
 from uuid import uuid4
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from headgate.jobs import State
+from headgate.storage.staging import LocalStage
 from support import BOUNDARY, END, FORM, HeldUpload, as_user, eventually, form, part, serving, token_users
 
 
@@ -191,6 +193,20 @@ async def test_a_conflict_is_settled_as_asked(root, where, on_conflict, status, 
         assert server.published() == published
 
 
+@pytest.mark.parametrize("late", [b"replace", b"reject"])
+async def test_what_may_be_replaced_is_not_decided_after_the_files(server, late):
+    """A late option is refused, not half obeyed."""
+    body = form(
+        part(None, b"rename", name="on_conflict"),
+        part("a", b"1"),
+        part("a", b"2"),
+        part(None, late, name="on_conflict"),
+    )
+    async with server.client.post(server.url + "/upload", data=body, headers=FORM) as response:
+        assert await problem(response) == (422, "invalid-option")
+    assert server.published() == {}
+
+
 async def test_the_client_may_name_its_job(server):
     """The id is known before the first byte, and can be used but once."""
     id_ = str(uuid4())
@@ -213,7 +229,7 @@ async def test_the_client_may_name_its_job(server):
 async def test_progress_is_visible_while_bytes_come(server):
     """Bytes done are bytes of the file; the total is known from Content-Length."""
     body = form(part("a", b"x" * 50_000))
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
     writer.write(head.encode() + body[:30_000])
@@ -267,7 +283,7 @@ async def test_a_disconnect_leaves_nothing_and_is_one_line_in_the_log(root, regi
         "before the last byte": body[:-1],
     }[when]
     async with serving(root, handler_cancellation=regime) as server:
-        _, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head = f"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {10**6}\r\n"
         head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
         writer.write(head.encode() + sent)
@@ -290,7 +306,7 @@ async def test_garbage_in_the_transfer_encoding_is_a_bad_request(root):
 
 
 async def _send_chunked_garbage(server):
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = "POST /upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
     head += f"Content-Type: {FORM['Content-Type']}\r\n\r\n"
     first = part("a", b"x" * 100)[:-2]
@@ -330,14 +346,11 @@ async def test_a_full_disk_is_the_uploaders_answer_and_nobody_elses(team, monkey
 
 
 def _full():
-    import errno
-
     raise OSError(errno.ENOSPC, "no space left on device")
 
 
 async def test_an_error_of_ours_is_a_500_that_shows_nothing(server, monkeypatch, caplog):
     """The traceback is in the log, once, and not in the answer."""
-    from headgate.storage.local import LocalStage
 
     async def broken(self, name, on_conflict):
         raise ZeroDivisionError("secret of the house")
@@ -365,7 +378,7 @@ async def test_expect_is_answered_only_when_the_headers_are_in_order(root):
             (good, "/upload?on_conflict=merge", 422),
         ]
         for headers, path, status in cases:
-            reader, writer = await asyncio.open_connection("127.0.0.1", server.url.rsplit(":", 1)[1])
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
             assert (await reader.readline()).split()[1] == b"%d" % status, (headers, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cli.serve import ServeOptions, serve
-from headgate.cli.sizes import parse_size
+from headgate.cli.sizes import parse_port, parse_size
 from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, StorageUnusable
 from headgate.web.auth import new_token
@@ -65,7 +65,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
     defaults = Config()
     option("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    option("--port", type=int, default=8080, help="port to listen on; 0 for any free one (default: %(default)s)")
+    option("--port", type=parse_port, default=8080, help="port to listen on; 0 for any free one (default: %(default)s)")
     option("--root", type=Path, default=defaults.root, metavar="DIR", help="where files live (default: %(default)s)")
     option("--tokens", type=Path, metavar="FILE", help="who may come in: lines of user:sha256-of-token[:admin]")
     option(

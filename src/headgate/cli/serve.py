@@ -5,7 +5,6 @@ SIGTERM and SIGINT end it: no new jobs, the running ones end with nothing left, 
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import resource
 import signal
@@ -21,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from headgate.app import create_app
 from headgate.config import Config
 from headgate.errors import ConfigError
-from headgate.web.auth import Tokens
+from headgate.web.auth import Authenticate, Tokens, is_loopback, local_user, only_user
 
 __all__ = ["ServeOptions", "serve"]
 
@@ -44,13 +43,12 @@ class ServeOptions:
 
 def serve(config: Config, options: ServeOptions) -> None:
     """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
-    tokens = None if options.tokens is None else Tokens.read(options.tokens)
-    _check_exposure(options)
+    authenticate = _authenticate(options)
     tls = _tls_context(options)
     _set_up_logging(options.log_level)
     _raise_descriptor_limit()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(create_app(config, authenticate=tokens), config, options, tls))
+        asyncio.run(_serve(create_app(config, authenticate=authenticate), config, options, tls))
 
 
 async def _serve(app: web.Application, config: Config, options: ServeOptions, tls: ssl.SSLContext | None) -> None:
@@ -80,24 +78,20 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         await runner.cleanup()
 
 
-def _check_exposure(options: ServeOptions) -> None:
-    """Refuse to let the world in by accident."""
+def _authenticate(options: ServeOptions) -> Authenticate:
+    """Who may come in. Raises ConfigError rather than let the world in by accident."""
     if options.tokens is not None:
         if options.anonymous:
             raise ConfigError("--tokens and --anonymous contradict each other.")
-        return
-    if not options.anonymous and not _is_loopback(options.host):
+        return Tokens.read(options.tokens)
+    if options.anonymous:
+        return only_user
+    if not is_loopback(options.host):
         raise ConfigError(
             f"Without --tokens everybody who reaches {options.host} could upload, export and terminate."
             " Give --tokens FILE, or say --anonymous if that is meant."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return local_user
 
 
 def _tls_context(options: ServeOptions) -> ssl.SSLContext | None:

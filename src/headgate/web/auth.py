@@ -7,18 +7,31 @@ that never was (G6).
 import hashlib
 import hmac
 import inspect
+import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from headgate.errors import ConfigError, Unauthorized
+from headgate.errors import ConfigError, Forbidden, Unauthorized
 from headgate.jobs import Job
 
-__all__ = ["USER", "Authenticate", "Tokens", "User", "authentication", "may_see", "new_token", "only_user"]
+__all__ = [
+    "USER",
+    "Authenticate",
+    "Tokens",
+    "User",
+    "authentication",
+    "is_loopback",
+    "local_user",
+    "may_see",
+    "new_token",
+    "only_user",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,33 @@ def authentication(authenticate: Authenticate, *, open_to_all: frozenset[str]) -
 def only_user(request: web.Request) -> User | None:
     """Where no tokens are configured there is one user, and everything is theirs."""
     return _ONLY_USER
+
+
+def local_user(request: web.Request) -> User | None:
+    """The same on loopback, where a browser on this machine must not act for a page from elsewhere.
+
+    Raises Forbidden if the request does not name this machine (a name that was rebound to 127.0.0.1 does not), or comes
+    from another origin's page (RFC 6454, section 7; Fetch metadata's Sec-Fetch-Site).
+    """
+    host = request.headers.get(hdrs.HOST, "localhost")  # HTTP/1.0 may leave it out, and no browser does
+    try:
+        meant_for_us = is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        meant_for_us = False
+    if not meant_for_us:
+        raise Forbidden("Without tokens, only requests to this machine by its own name are served.")
+    origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
+    if origin.lower() != host.lower() or request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Forbidden("Without tokens, pages of other origins are not served.")
+    return _ONLY_USER
+
+
+def is_loopback(host: str) -> bool:
+    """Does `host`, a name or an address, mean this machine and nobody else?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 _ONLY_USER = User("anonymous", admin=True)

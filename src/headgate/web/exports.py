@@ -31,13 +31,10 @@ __all__ = ["Export", "ExportRoutes", "checked_exports"]
 #: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
 Export = Callable[..., AsyncGenerator[bytes, None]]
 
-# An uploaded page must never run as one of ours: saved, not shown; not guessed at; and if shown all the same,
-# powerless.
+# An uploaded page must never run as one of ours: it is saved, not shown; and if shown all the same, powerless.
 _SAFE = {
     hdrs.CONTENT_TYPE: "application/octet-stream",
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
-    hdrs.CACHE_CONTROL: "no-store",
 }
 
 
@@ -87,8 +84,7 @@ class ExportRoutes:
                 with Watch(job, request, interval=self._config.watch_interval):
                     await send_generated(job, request, response, generate(request))
         else:
-            async with await self._storage.open(name) as source, self._job(request, id_, name) as job:
-                job.bytes_total = source.size
+            async with await self._storage.open(name) as source, self._job(request, id_, name, source.size) as job:
                 response = self._response(request, job, name)
                 with Watch(job, request, interval=self._config.watch_interval):
                     await send_stored(job, request, response, source)
@@ -97,8 +93,10 @@ class ExportRoutes:
     async def terminate(self, request: web.Request) -> web.Response:
         return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
 
-    def _job(self, request: web.Request, id_: UUID | None, name: str) -> AbstractAsyncContextManager[Job]:
-        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=(name,))
+    def _job(
+        self, request: web.Request, id_: UUID | None, name: str, size: int | None = None
+    ) -> AbstractAsyncContextManager[Job]:
+        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=(name,), bytes_total=size)
 
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from headgate.errors import Disconnected, HeadgateError, ServerError, Unauthorized
+from headgate.errors import Disconnected, ExportFailed, HeadgateError, ServerError, Unauthorized
 from headgate.web.jobs import JOB, job_headers
 
 __all__ = ["problems"]
@@ -26,14 +26,13 @@ logger = logging.getLogger("headgate.web")
 
 def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> web.Response:
     """A problem+json response to `request`; if that began a job, it names the job."""
+    job = request.get(JOB)
     body = {"type": f"urn:headgate:problem:{code}", "title": title, "status": status, "code": code}
-    headers: dict[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
+    headers = {} if job is None else job_headers(request, job)
     if detail is not None:
         body["detail"] = detail
-    job = request.get(JOB)
     if job is not None:
         body["job"] = str(job.id)
-        headers |= job_headers(request, job)
     return web.Response(
         status=status,
         reason=None if status in _PHRASES else title,
@@ -50,7 +49,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except HeadgateError as error:
         if isinstance(error, ServerError):
-            logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__)
+            ours = error.__cause__ if isinstance(error, ExportFailed) else None
+            logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
         response = _problem(request, error.status, error.code, error.title, error.detail)
         if isinstance(error, Unauthorized):
             response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
