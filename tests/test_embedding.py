@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ import headgate
 from headgate import Config, ConfigError, Refused, StorageUnusable, User, create_app
 from headgate.errors import InvalidName
 from headgate.jobs import State
+from headgate.storage import LocalStorage
 from support import FORM, HeldUpload, as_user, eventually, form, part, serving, token_users
 
 
@@ -269,3 +271,47 @@ async def test_a_host_with_middlewares_of_its_own_sees_ordinary_responses(root):
     await runner.cleanup()
     await eventually(lambda: len(statuses) == 3)
     assert statuses == [415, 404, 200]
+
+
+async def test_on_received_is_asked_when_every_byte_is_durable(root, monkeypatch):
+    """What it says yes to would survive a power cut (G3)."""
+    order = []
+
+    async def on_received(job, files):
+        order.append("asked")
+
+    async with serving(root, on_received=on_received) as server:
+        real = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda fd: (order.append("synced"), real(fd)))
+        assert (await server.upload("a", b"x")).status == 201
+    assert order[:2] == ["synced", "asked"]
+
+
+async def test_the_storage_is_closed_when_the_last_job_has_ended(root):
+    live = []
+
+    class Watched(LocalStorage):
+        async def close(self):
+            live.append(server.jobs.live())
+            await super().close()
+
+    async with serving(root, storage=Watched(root)) as server:
+        upload = HeldUpload(server)
+        upload.send(part("a", b"x" * 1000)[:-2])
+        await upload.began(900)
+    assert live == [[]]
+
+
+async def test_a_host_that_fails_after_100_continue_can_still_say_so(root):
+    """The interim response does not count as an answer."""
+
+    @web.middleware
+    async def broken(request, handler):
+        await handler(request)
+        raise ZeroDivisionError
+
+    async with serving(root, host_middleware=broken) as server:
+        async with server.client.post(
+            server.url + "/upload", data=form(part("a", b"x")), headers=FORM, expect100=True
+        ) as response:
+            assert response.status == 500

@@ -3,17 +3,20 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import ssl
 import sys
+from pathlib import Path
 
 import pytest
 import trustme
 
 from e2e.conftest import curl, running
-from support import eventually
+from support import eventually, require
 
 FREE = "0"
+IPV6 = Path("/proc/net/if_inet6").exists()
 
 
 async def headgate(*arguments, environment=None):
@@ -24,7 +27,12 @@ async def headgate(*arguments, environment=None):
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | (environment or {}),
     )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode, out.decode(), err.decode()
 
 
@@ -155,3 +163,42 @@ async def test_debug_logs_every_request(root):
     async with running(root, "--log-level", "debug") as server:
         await curl(f"{server.url}/healthz")
         await eventually(lambda: "GET /healthz" in server.log.read_text())
+
+
+async def test_it_takes_all_the_descriptors_it_may_have(root):
+    """Lowered first: where soft and hard are equal it would prove nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        async with running(root) as server:
+            assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_address_it_prints_can_be_called_over_ipv6_too(root):
+    require("IPv6 loopback", IPV6)
+    async with running(root, "--host", "::1") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert (await curl("--globoff", f"{server.url}/jobs")).status == 200
+
+
+async def test_tokens_and_anonymous_contradict_each_other(root, tmp_path):
+    (tmp_path / "tokens").write_text("alice:" + "0" * 64 + "\n")
+    arguments = ("--root", str(root), "--tokens", str(tmp_path / "tokens"), "--anonymous")
+    code, _, err = await headgate("serve", "--port", FREE, *arguments)
+    assert code == 2
+    assert "contradict" in err
+
+
+async def test_a_flag_that_says_no_in_the_environment_means_no(root):
+    arguments = ("--host", "0.0.0.0", "--port", FREE, "--root", str(root))
+    code, _, _ = await headgate("serve", *arguments, environment={"HEADGATE_ANONYMOUS": "no"})
+    assert code == 2
+
+
+async def test_without_tokens_another_hosts_name_is_refused(root):
+    """What a page does whose name was rebound to this machine."""
+    async with running(root) as server:
+        refused = await curl("-H", "Host: evil.example", f"{server.url}/jobs")
+        assert (refused.status, json.loads(refused.body)["code"]) == (403, "forbidden")

@@ -282,3 +282,23 @@ async def test_a_mirror_is_told_every_change_and_can_command():
         await spy.execute(Command("terminate", uuid4(), "root"))
     await jobs.close()
     assert spy.execute is None
+
+
+async def test_a_cancellation_from_before_the_job_does_not_hide_its_cause(jobs):
+    """Who swallowed one earlier is still told why the job ended; the old one stays counted."""
+    began = asyncio.Event()
+
+    async def hardened():
+        asyncio.current_task().cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        async with jobs.run(Kind.UPLOAD, owner="alice"):
+            began.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(hardened())
+    await began.wait()
+    await jobs.terminate(*jobs.live(), by="alice")
+    with pytest.raises(Terminated):
+        await task
+    assert task.cancelling() == 1

@@ -382,3 +382,113 @@ async def test_starting_leaves_nothing_behind(storage, root):
     assert sorted(os.listdir(root)) == [".staging"]
     assert os.listdir(root / ".staging") == []
     assert stat.S_IMODE((root / ".staging").stat().st_mode) == 0o700
+
+
+async def test_a_replacement_that_cannot_be_moved_leaves_the_old_file_and_nothing_else(storage, root, monkeypatch):
+    await put(storage, "a", b"old")
+
+    def broken(*args, **kwargs):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "rename", broken)
+    with pytest.raises(StorageFailed):
+        await put(storage, "a", b"new", REPLACE)
+    assert (root / "a").read_bytes() == b"old"
+    assert os.listdir(root / ".staging") == []
+
+
+async def test_names_taken_back_are_durably_gone(storage, root, monkeypatch):
+    """A power cut after the refusal brings none back (G3)."""
+    undone, unlink, fsync = [], os.unlink, os.fsync
+    async with storage.stage(uuid4()) as stage:
+        for name in "ab":
+            await stage.create(name, REJECT)
+        (root / "b").touch()
+        await stage.sync()
+        monkeypatch.setattr(os, "unlink", lambda name, **kwargs: (undone.append(name), unlink(name, **kwargs)))
+        monkeypatch.setattr(os, "fsync", lambda fd: (undone.append("fsync"), fsync(fd)))
+        with pytest.raises(NameTaken):
+            await stage.publish(REJECT)
+        assert undone == ["a", "fsync"]
+
+
+async def test_an_open_file_outlives_the_thread_that_reads_it(root, monkeypatch):
+    """An export cancelled while a thread reads does not close the file under it."""
+    storage = LocalStorage(root, threads=2)
+    await storage.start()
+    await put(storage, "a", b"x" * 10)
+    in_thread, may_go, read, real = threading.Event(), threading.Event(), [], os.pread
+
+    def pread(fd, size, offset):
+        in_thread.set()
+        may_go.wait()
+        read.append(real(fd, size, offset))
+        return read[-1]
+
+    monkeypatch.setattr(os, "pread", pread)
+
+    async def export():
+        async with await storage.open("a") as source:
+            await source.read(0, 10)
+
+    task = asyncio.create_task(export())
+    await asyncio.to_thread(in_thread.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await storage._disk.run(lambda: None)  # the other thread is through with whatever it was given
+    may_go.set()
+    await storage.close()
+    assert read == [b"x" * 10]
+
+
+async def test_what_is_not_given_out_is_not_kept_open(storage, root):
+    (root / "directory").mkdir()
+    before = descriptors()
+    for _ in range(10):
+        with pytest.raises(FileNotFound):
+            await storage.open("directory")
+    assert descriptors() <= before
+
+
+async def test_closing_waits_for_the_threads(root):
+    """The directories stay open for as long as a thread may use them."""
+    storage = LocalStorage(root)
+    await storage.start()
+    may_go = threading.Event()
+    storage._disk.run(may_go.wait)
+    closing = asyncio.create_task(storage.close())
+    await asyncio.wait([closing], timeout=0.05)
+    waited = not closing.done()
+    may_go.set()
+    await closing
+    assert waited
+
+
+async def test_a_file_that_a_thread_still_creates_does_not_outlive_its_stage(root, monkeypatch):
+    """Cancelled within open(2): nothing is staged when the task has ended (G1)."""
+    storage = LocalStorage(root)
+    await storage.start()
+    in_thread, may_go, real = threading.Event(), threading.Event(), os.open
+
+    def slow(*args, **kwargs):
+        in_thread.set()
+        may_go.wait()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, "open", slow)
+
+    async def receive():
+        async with storage.stage(uuid4()) as stage:
+            await stage.create("a", REJECT)
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(receive())
+    await asyncio.to_thread(in_thread.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await storage.close()
+    assert os.listdir(root / ".staging") == []

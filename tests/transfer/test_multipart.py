@@ -293,3 +293,19 @@ async def test_a_part_is_handed_on_in_the_buffers_that_came():
 def test_the_request_type_is_aiohttps():
     """What stands in for a request here is made by aiohttp itself."""
     assert isinstance(make_mocked_request("POST", "/"), web.Request)
+
+
+async def test_fields_count_against_the_form_together():
+    """Each within its own limit, all of them above the form's."""
+    with pytest.raises(TooLarge):
+        await parse(
+            [form(*(part(None, b"x" * 900, name=name) for name in "fgh"))],
+            config=Config(max_field_size=1500, max_form_size=2000),
+        )
+
+
+async def test_the_length_of_a_parts_header_is_the_configs():
+    with pytest.raises(MalformedBody):
+        await parse(
+            [form(part("a", b"x", headers="X: " + "x" * 200 + "\r\n"))], config=Config(max_part_header_size=200)
+        )

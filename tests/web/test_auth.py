@@ -1,6 +1,7 @@
 """Tokens: who comes in, and what a tokens file may hold."""
 
 import hashlib
+import hmac
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -113,3 +114,21 @@ async def test_every_route_but_health_asks_for_a_token(root):
                 assert response.headers["WWW-Authenticate"] == "Bearer"
             async with server.client.request(method, server.url + path, headers={"auth_token": "a-token"}) as response:
                 assert response.status != 401, path
+
+
+@pytest.mark.parametrize("at", [0, 8, -1])
+def test_a_token_must_match_to_the_last_byte(at):
+    near = list(hashlib.sha256(b"a-token").hexdigest())
+    near[at] = "0" if near[at] != "0" else "1"
+    request = make_mocked_request("GET", "/", headers={"auth_token": "a-token"})
+    assert Tokens(f"alice:{''.join(near)}")(request) is None
+
+
+@pytest.mark.parametrize("token", ["a", "b", "c", "wrong", ""])
+def test_every_token_is_compared_whoever_asks(monkeypatch, token):
+    """In constant time, and all of them: how long it takes tells nothing."""
+    compared, real = [], hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(a) or real(a, b))
+    tokens = Tokens("\n".join(line(name, name) for name in "abc"))
+    tokens(make_mocked_request("GET", "/", headers={"auth_token": token}))
+    assert len(compared) == 3

@@ -4,14 +4,16 @@ import asyncio
 import os
 import socket
 import ssl
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 import trustme
+from aiohttp import web
 
 import headgate
-from headgate.errors import FileNotFound, HeadgateError
-from headgate.jobs import State
+from headgate.errors import FileNotFound, HeadgateError, Terminated
+from headgate.jobs import Job, State
 from headgate.transfer import send
 from headgate.wire.parameters import parse_parameters
 from support import as_user, eventually, serving, token_users
@@ -19,6 +21,16 @@ from support import as_user, eventually, serving, token_users
 
 def put(server, name, data):
     (server.root / name).write_bytes(data)
+
+
+def tls_contexts():
+    """For a server called localhost, and for a client that trusts it."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return context, trusting
 
 
 async def export(server, filename, **kwargs):
@@ -214,16 +226,39 @@ async def test_a_stored_export_ends_when_its_client_goes(root, regime, caplog):
     ]
 
 
-async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server):
+@pytest.mark.parametrize("sendfile", [True, False])
+@pytest.mark.parametrize("left", [1000, 200_000_000 - 10])
+async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monkeypatch, sendfile, left):
+    """Wherever it is cut, and however it is sent."""
+    if not sendfile:
+        monkeypatch.setattr(send, "_is_plain", lambda transport: False)
     with (server.root / "a").open("wb") as file:
         file.truncate(200_000_000)
     async with await export(server, "a") as response:
         await response.content.read(1000)
-        os.truncate(server.root / "a", 1000)
+        os.truncate(server.root / "a", left)
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()
     (job,) = server.jobs
     assert (job.state, job.reason) == (State.FAILED, "storage-failed")
+
+
+@pytest.mark.parametrize("sendfile", [True, False])
+async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out(server, monkeypatch, sendfile):
+    """Who has every byte has it from a job that nobody can terminate any more (G2)."""
+    real = Job.finish
+
+    def finish(job):
+        job.stop(Terminated("alice"))
+        real(job)
+
+    monkeypatch.setattr(Job, "finish", finish)
+    if not sendfile:
+        monkeypatch.setattr(send, "_is_plain", lambda transport: False)
+    put(server, "a", b"x" * 100_000)
+    async with await export(server, "a") as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
 
 
 async def test_a_generator_that_never_waits_does_not_keep_the_loop(root):
@@ -257,13 +292,9 @@ async def test_a_cancellation_of_the_generators_own_is_its_failure(root, caplog)
     assert caplog.text.count("Traceback") == 1
 
 
-async def test_over_tls_a_client_that_goes_is_a_disconnect(root, regime, tmp_path, caplog):
+async def test_over_tls_a_client_that_goes_is_a_disconnect(root, regime, caplog):
     """While the last bytes wait for it to read."""
-    authority = trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    context, trusting = tls_contexts()
     async with serving(root, handler_cancellation=regime, ssl_context=context) as server:
         with (root / "a").open("wb") as file:
             file.truncate(30_000_000)
@@ -327,4 +358,132 @@ async def test_to_an_http_1_0_client_a_truncated_export_is_a_reset(root, outcome
         else:
             with pytest.raises(ConnectionResetError):
                 await reader.read()
+        writer.close()
+
+
+@asynccontextmanager
+async def narrow(root, *, tls=False, exports=None):
+    """A server and a client with small socket buffers; yields the server, its transports, a reader and a writer."""
+    transports = []
+
+    @web.middleware
+    async def narrowing(request, handler):
+        transports.append(request.transport)
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return await handler(request)
+
+    context, trusting = tls_contexts() if tls else (None, None)
+    async with serving(root, host_middleware=narrowing, ssl_context=context, exports=exports) as server:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.port))
+        name = "localhost" if tls else None
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=trusting, server_hostname=name, limit=1000)
+        yield server, transports, reader, writer
+        writer.transport.abort()
+
+
+def ask(server, writer, name):
+    body = b'{"filename": "%b"}' % name.encode()
+    head = f"POST {server.path}/export HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("kind", ["stored", "rows"])
+async def test_a_job_finishes_only_when_nothing_is_left_in_our_buffers(root, monkeypatch, tls, kind):
+    """Past the point of no return nobody waits for a slow client (G2); the transport's limits are as they were."""
+    left, real = [], Job.finish
+
+    def finish(job):
+        left.append((transports[0].get_write_buffer_size(), transports[0].get_write_buffer_limits()[1] > 1))
+        real(job)
+
+    async def rows():
+        for _ in range(10):
+            yield b"x" * 30_000
+
+    async def no_sendfile(*args, **kwargs):
+        raise NotImplementedError
+
+    monkeypatch.setattr(Job, "finish", finish)
+    monkeypatch.setattr(asyncio.get_running_loop(), "sendfile", no_sendfile)
+    async with narrow(root, tls=tls, exports={"rows": rows}) as (server, transports, reader, writer):
+        (root / "stored").write_bytes(b"x" * 300_000)
+        ask(server, writer, kind)
+        while not left:
+            assert await reader.read(1000)
+    assert left == [(0, True)]
+
+
+async def test_a_connection_that_ends_in_the_last_flush_fails_the_job(root):
+    """What was not sent is not said to have been."""
+
+    async def one():
+        yield b"x" * 40_000
+
+    async with narrow(root, exports={"rows": one}) as (server, transports, _, writer):
+        ask(server, writer, "rows")
+        job = await server.one_live_job()
+        await eventually(lambda: job.bytes_done == 40_000)
+        assert job.state is State.RUNNING
+        transports[0].abort()
+        await job.wait_ended()
+        assert (job.state, job.reason) == (State.FAILED, "disconnected")
+
+
+async def test_a_request_that_does_not_arrive_is_told(root):
+    """408, after the idle timeout."""
+    async with serving(root, config={"idle_timeout": 0.05}) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = b"POST /export HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(head + b'Content-Length: 20\r\n\r\n{"file')
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("size", "status"), [(40, 404), (41, 413)])
+async def test_a_request_may_have_its_limit_and_not_a_byte_more(root, chunked, size, status):
+    async def chunks(body):
+        yield body
+
+    body = b'{"filename": "nothing"}'.ljust(size)
+    headers = {"Content-Type": "application/json"}
+    async with serving(root, config={"max_request_size": 40}) as server:
+        data = chunks(body) if chunked else body
+        async with server.client.post(server.url + "/export", data=data, headers=headers) as response:
+            assert response.status == status
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 100),
+        ({"X-User": None}, 401),
+        ({"Content-Length": "1001"}, 413),
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Expect": "miracles"}, 417),
+    ],
+)
+async def test_expect_is_answered_once_and_only_when_the_headers_are_in_order(root, changed, status):
+    """A refusal comes instead of 100; after 100 the next line is the answer."""
+    body = b'{"filename": "a"}'
+    headers = {
+        "X-User": "alice",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Expect": "100-continue",
+    } | changed
+    async with serving(root, authenticate=token_users, config={"max_request_size": 1000}) as server:
+        put(server, "a", b"hello")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value is not None)
+        writer.write(f"POST /export HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+        assert (await reader.readline()).split()[1] == b"%d" % status
+        if status == 100:
+            assert await reader.readline() == b"\r\n"
+            writer.write(body)
+            assert (await reader.readline()).split()[1] == b"200"
         writer.close()

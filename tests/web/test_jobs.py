@@ -135,3 +135,9 @@ async def test_a_draining_server_is_alive_and_not_ready(team):
         assert response.status == 503
     response = await team.upload("a", b"x", headers=as_user("alice"))
     assert (response.status, (await response.json(content_type=None))["code"]) == (503, "shutting-down")
+
+
+async def test_no_answer_is_kept_by_caches(server):
+    for path in ("/jobs", "/healthz", "/nothing"):
+        async with server.client.get(server.url + path) as response:
+            assert response.headers["Cache-Control"] == "no-store"

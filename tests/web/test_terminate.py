@@ -128,16 +128,18 @@ async def test_during_publish_terminate_is_refused_and_the_upload_completes(team
     upload = HeldUpload(team, as_user("alice"))
     upload.send(form(part("a", b"x" * 1000)))
     upload.end()
-    await asyncio.to_thread(publishing.wait)
-    job = await team.one_live_job()
-    assert job.state is State.FINISHING
-    for status, body in (
-        await terminate(team),
-        await terminate(team, job=job.id),
-        await delete_job(team, "alice", job.id),
-    ):
-        assert (status, body["code"]) == (409, "already-finished")
-    may_go_on.set()
+    try:
+        await asyncio.to_thread(publishing.wait)
+        job = await team.one_live_job()
+        assert job.state is State.FINISHING
+        for status, body in (
+            await terminate(team),
+            await terminate(team, job=job.id),
+            await delete_job(team, "alice", job.id),
+        ):
+            assert (status, body["code"]) == (409, "already-finished")
+    finally:
+        may_go_on.set()
     assert (await upload.response)[0] == 201
     assert team.published() == {"a": b"x" * 1000}
     assert (await delete_job(team, "alice", job.id))[0] == 409

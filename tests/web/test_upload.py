@@ -391,3 +391,25 @@ async def test_expect_is_answered_only_when_the_headers_are_in_order(root):
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 assert b"connection: close" in head
             writer.close()
+
+
+async def test_a_renamed_files_job_knows_its_new_name(root):
+    async with serving(root, config={"on_conflict": "rename"}) as server:
+        for name in ("a.txt", "a (1).txt"):
+            assert (await (await server.upload("a.txt", b"x")).json())["names"] == [name]
+
+
+async def test_nobody_is_watched_after_the_end(server, monkeypatch):
+    """The look that was still to come is taken back."""
+    loop, looks = asyncio.get_running_loop(), []
+    real = loop.call_later
+
+    def call_later(delay, callback, *args, **kwargs):
+        handle = real(delay, callback, *args, **kwargs)
+        if getattr(callback, "__name__", "") == "_look":
+            looks.append(handle)
+        return handle
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    await server.upload("a", b"x")
+    assert [handle.cancelled() for handle in looks] == [True]
