@@ -4,8 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support import Server, serving, token_users
+
+# Machines are shared and noisy: a slow example is no failure.
+settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headgate")
 
 
 @pytest.fixture(params=[False, True], ids=["cancellation-off", "cancellation-on"])

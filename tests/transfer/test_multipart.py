@@ -241,7 +241,7 @@ _FILES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(files=_FILES, data=st.data())
 def test_any_files_arrive_as_they_were_sent(files, data):
     """Whatever the contents and the cuts, unless a content holds a delimiter of its own."""
@@ -254,7 +254,7 @@ def test_any_files_arrive_as_they_were_sent(files, data):
     assert asyncio.run(parse(pieces)) == (files, {})
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     pieces=st.lists(
         st.one_of(
