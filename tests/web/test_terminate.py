@@ -229,6 +229,24 @@ async def test_a_generated_export_is_ended_by_terminate(root, regime, when):
         assert job.state is State.TERMINATED
 
 
+async def test_a_generator_that_swallows_its_cancellation_before_its_first_chunk_sends_none(root):
+    """Its client is told that the export was terminated."""
+
+    async def stubborn():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        yield b"row"
+
+    async with serving(root, authenticate=token_users, exports={"rows": stubborn}) as team:
+        post = asyncio.create_task(
+            team.client.post(team.url + "/export", json={"filename": "rows"}, headers=as_user("alice"))
+        )
+        await team.one_live_job()
+        assert (await terminate(team, kind="export"))[0] == 200
+        response = await post
+        assert (response.status, (await response.json(content_type=None))["code"]) == (409, "terminated")
+
+
 async def test_a_generator_that_swallows_its_cancellation_is_ended_all_the_same(root):
     """At its next chunk; its client sees a cut, not the rest (G1)."""
 

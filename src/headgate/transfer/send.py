@@ -78,7 +78,7 @@ async def send_generated(
     """
     async with contextlib.aclosing(chunks):
         with _aborting(request, response):
-            chunk = await _next_chunk(chunks)
+            chunk = await _next_chunk(job, chunks)
             if request.version >= HttpVersion11:
                 response.enable_chunked_encoding()
             else:
@@ -92,14 +92,16 @@ async def send_generated(
                 if time.monotonic() - breathed > BREATH:
                     await asyncio.sleep(0)
                     breathed = time.monotonic()
-                job.check()
-                chunk = await _next_chunk(chunks)
+                chunk = await _next_chunk(job, chunks)
             await _flush(request)
             job.finish()
 
 
-async def _next_chunk(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-    """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours."""
+async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
+    """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours.
+
+    Raises the job's cause if the generator swallowed its cancellation.
+    """
     try:
         chunk = await anext(chunks)
         if not isinstance(chunk, bytes):
@@ -112,6 +114,7 @@ async def _next_chunk(chunks: AsyncGenerator[bytes, None]) -> bytes | None:
         if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
         raise ExportFailed from error
+    job.check()
     return chunk
 
 

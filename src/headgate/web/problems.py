@@ -14,7 +14,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from headgate.errors import Disconnected, ExportFailed, HeadgateError, ServerError, Unauthorized
+from headgate.errors import ExportFailed, HeadgateError, ServerError, Unauthorized
 from headgate.web.jobs import JOB, job_headers
 
 __all__ = ["problems"]
@@ -54,8 +54,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _problem(request, error.status, error.code, error.title, error.detail)
         if isinstance(error, Unauthorized):
             response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-        if isinstance(error, Disconnected):
-            response.force_close()
     except web.HTTPException as error:
         if error.status < 400:
             raise
