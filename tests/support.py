@@ -125,7 +125,8 @@ async def serving(
     **create: Any,
 ) -> AsyncIterator[Server]:
     """Run an application on a real socket, mounted under `prefix` if one is given."""
-    app = create_app(Config(root=root, **(config or {})), **create)
+    # A test that ends with a transfer under way does not mean to wait for it.
+    app = create_app(Config(root=root, **({"drain_timeout": 0} | (config or {}))), **create)
     top = app
     if host_middleware is not None:
         prefix = prefix or "/mounted"

@@ -146,9 +146,9 @@ async def test_shutting_down_ends_what_runs_and_leaves_nothing(root, regime):
         job = await upload.began(900)
         stopping = asyncio.create_task(server.runner.cleanup())
         status, body, _ = await upload.response
-        assert (status, body["code"]) == (503, "shutting-down")
+        assert (status, body["code"]) == (503, "shutdown")
         await stopping
-    assert (job.state, job.reason) == (State.FAILED, "shutting-down")
+    assert (job.state, job.reason) == (State.FAILED, "shutdown")
     assert [path.name for path in root.iterdir()] == [".staging"]
     assert list((root / ".staging").iterdir()) == []
 

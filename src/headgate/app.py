@@ -46,8 +46,13 @@ def create_app(
     """
     config = config or Config()
     generated = checked_exports(exports)
-    storage = storage or LocalStorage(config.root, threads=config.storage_threads)
-    jobs = Jobs(ended_jobs=config.ended_jobs, terminate_timeout=config.terminate_timeout)
+    storage = storage or _local_storage(config)
+    jobs = Jobs(
+        max_jobs=config.max_jobs,
+        max_jobs_per_owner=config.max_jobs_per_owner,
+        ended_jobs=config.ended_jobs,
+        terminate_timeout=config.terminate_timeout,
+    )
 
     app = web.Application(middlewares=[problems, authentication(authenticate or only_user, open_to_all=HEALTH_ROUTES)])
     app[JOBS] = jobs
@@ -64,12 +69,24 @@ def create_app(
         await storage.close()
 
     async def shut_down(app: web.Application) -> None:
+        await jobs.drain(config.drain_timeout)
         await jobs.shut_down()
 
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)
     app.on_response_prepare.append(_harden)
     return app
+
+
+def _local_storage(config: Config) -> Storage:
+    return LocalStorage(
+        config.root,
+        threads=config.storage_threads,
+        quota=config.quota,
+        quota_per_owner=config.quota_per_owner,
+        min_free=config.min_free,
+        sweep_interval=config.sweep_interval,
+    )
 
 
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:

@@ -3,7 +3,7 @@
 Validated once, when it is made; afterwards it is frozen and nobody checks again. Sizes are bytes, times are seconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from headgate.errors import ConfigError
 __all__ = ["Config", "OnConflict"]
 
 KIB = 1024
-TIB = 1024 * 1024 * 1024 * KIB
+MIB = 1024 * KIB
+TIB = 1024 * 1024 * MIB
 
 
 class OnConflict(StrEnum):
@@ -67,8 +68,52 @@ class Config:
     #: Bytes of the body of a small request (``POST /export``): the longest name, escaped, needs 1.5 KiB.
     max_request_size: int = 64 * KIB
 
-    #: Seconds in which an upload must send something. A phone that changes cells is back sooner; proxies wait as long.
+    #: Bytes that the disk keeps free: uploads are refused before they take them. Enough for a server's own logs and a
+    #: file system's own needs while somebody makes room; operators whose disk is shared want more.
+    min_free: int = 64 * MIB
+
+    #: Bytes that everybody's files may have together, published and on their way. None: the disk decides.
+    quota: int | None = None
+
+    #: Bytes that one owner's files may have together, published and on their way. None: as many as `quota` leaves.
+    quota_per_owner: int | None = None
+
+    #: Live jobs in all; one more is answered 503. Each holds a socket, a descriptor of its file and about 24 KiB; more
+    #: than ten thousand are a flood, or work for a second machine.
+    max_jobs: int = 10_000
+
+    #: Live jobs of one owner; one more is answered 429. A script that uploads a directory in parallel has dozens; where
+    #: there are no users, everybody is one.
+    max_jobs_per_owner: int = 1000
+
+    #: Seconds for which a client may send, or take, nothing at all. A phone that changes cells is back sooner; proxies
+    #: wait as long. The time in which we make the client wait does not count, nor does a pause.
     idle_timeout: float = 60.0
+
+    #: Bytes per second that a client must send, or take, on average over `min_rate_window`. The slowest mobile networks
+    #: have ten times that; who trickles below it holds a slot and means to.
+    min_rate: int = 500
+
+    #: Seconds over which `min_rate` is measured. Longer than a mobile network's gaps.
+    min_rate_window: float = 60.0
+
+    #: Seconds in which a connection must have sent the headers of a request, counted from its beginning or from the
+    #: answer before; also how long an idle connection is kept. For ``headgate serve``; elsewhere the host decides.
+    header_timeout: float = 75.0
+
+    #: Bytes read and dropped after an answer that came before the end of a body, so that a client that sends first and
+    #: reads afterwards gets to reading. What a fast client has on its way until it notices.
+    linger_size: int = 16 * MIB
+
+    #: Seconds that such a connection is kept for the client to read the answer. A slow line's round trips, several.
+    linger_timeout: float = 5.0
+
+    #: Seconds that running jobs are given to end by themselves at shutdown. Supervisors commonly kill after 30.
+    drain_timeout: float = 20.0
+
+    #: Seconds between looks for what killed processes left staged, and between counts for the quotas. Cheap where there
+    #: is little; nobody waits for it.
+    sweep_interval: float = 300.0
 
     #: Seconds between looks at whether a transfer's client is still there and not idle. A query for nobody runs at most
     #: so much longer, on hosts that do not cancel handlers on disconnect; ten thousand looks a second are not felt.
@@ -93,12 +138,19 @@ class Config:
         except ValueError:
             choices = ", ".join(OnConflict)
             raise ConfigError(f"on_conflict must be one of {choices}, not {self.on_conflict!r}") from None
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise ConfigError(f"{name} must be a number above 0, not {value!r}")
-        if self.max_upload_size is not None and self.max_upload_size <= 0:
-            raise ConfigError(f"max_upload_size must be above 0 or None, not {self.max_upload_size!r}")
+        for field in fields(self):
+            if field.default is None or isinstance(field.default, int | float):
+                self._check_number(field.name, optional=field.default is None)
+
+    def _check_number(self, name: str, *, optional: bool) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (value > 0 or (value == 0 and name in _MAY_BE_ZERO)):
+            return
+        least = "0 or more" if name in _MAY_BE_ZERO else "above 0"
+        raise ConfigError(f"{name} must be a number {least}{', or None' if optional else ''}, not {value!r}")
 
     @property
     def upload_size_limit(self) -> int:
@@ -111,18 +163,5 @@ class Config:
         return self.upload_size_limit + self.max_form_size
 
 
-_POSITIVE = (
-    "max_file_size",
-    "max_files",
-    "max_fields",
-    "max_field_size",
-    "max_part_header_size",
-    "max_part_headers",
-    "max_form_size",
-    "max_request_size",
-    "idle_timeout",
-    "watch_interval",
-    "terminate_timeout",
-    "ended_jobs",
-    "storage_threads",
-)
+#: Where 0 means: none of it.
+_MAY_BE_ZERO = frozenset({"min_free", "min_rate", "linger_size", "linger_timeout", "drain_timeout"})

@@ -16,6 +16,7 @@ Rules of this room:
     ├── ClientError                  the request is at fault
     │   ├── MalformedRequest         400 malformed-request
     │   ├── MalformedBody            400 malformed-body
+    │   ├── DigestMismatch           400 digest-mismatch
     │   ├── NoFiles                  400 no-files
     │   ├── Unauthorized             401 unauthorized
     │   ├── Forbidden                403 forbidden
@@ -31,16 +32,20 @@ Rules of this room:
     │   ├── ExpectationFailed        417 expectation-failed
     │   ├── InvalidName              422 invalid-name
     │   ├── InvalidOption            422 invalid-option
-    │   └── Refused                  422 refused
+    │   ├── Refused                  422 refused
+    │   ├── TooManyJobs              429 too-many-jobs
+    │   └── QuotaExceeded            507 quota-exceeded
     ├── JobStopped                   why a job's task was cancelled; raised in place of CancelledError
     │   ├── Terminated               409 terminated
     │   ├── MalformedTransfer        400 malformed-transfer
     │   ├── IdleTimeout              408 idle-timeout
+    │   ├── TooSlow                  408 too-slow
     │   ├── Disconnected             499 disconnected (nobody is left to read it)
-    │   └── ShuttingDown             503 shutting-down
+    │   └── ShuttingDown             503 shutdown
     └── ServerError                  we are at fault, or the machine
         ├── ExportFailed             500 export-failed
         ├── StorageFailed            500 storage-failed
+        ├── Busy                     503 busy
         ├── StillEnding              503 still-ending
         └── StorageFull              507 storage-full
 """
@@ -49,8 +54,10 @@ from typing import ClassVar
 
 __all__ = [
     "AlreadyFinished",
+    "Busy",
     "ClientError",
     "ConfigError",
+    "DigestMismatch",
     "Disconnected",
     "ExpectationFailed",
     "ExportFailed",
@@ -70,6 +77,7 @@ __all__ = [
     "NoFiles",
     "NothingExporting",
     "NothingUploading",
+    "QuotaExceeded",
     "Refused",
     "ServerError",
     "ShuttingDown",
@@ -79,6 +87,8 @@ __all__ = [
     "StorageUnusable",
     "Terminated",
     "TooLarge",
+    "TooManyJobs",
+    "TooSlow",
     "Unauthorized",
     "UnsupportedMedia",
 ]
@@ -90,6 +100,9 @@ class HeadgateError(Exception):
     code: ClassVar[str] = "internal-error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The server failed"
+
+    #: Seconds after which the same request may fare better (RFC 9110, 10.2.3); None where waiting does not help.
+    retry_after: ClassVar[int | None] = None
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail or self.title)
@@ -116,6 +129,10 @@ class MalformedRequest(ClientError):
 
 class MalformedBody(ClientError):
     code, status, title = "malformed-body", 400, "The body is malformed or ends early"
+
+
+class DigestMismatch(ClientError):
+    code, status, title = "digest-mismatch", 400, "The content does not have the digest that was sent with it"
 
 
 class NoFiles(ClientError):
@@ -186,6 +203,18 @@ class Refused(ClientError):
     code, status, title = "refused", 422, "The upload was refused"
 
 
+class TooManyJobs(ClientError):
+    """The owner's own jobs are too many. Most end within seconds."""
+
+    code, status, title, retry_after = "too-many-jobs", 429, "You have too many transfers running", 5
+
+
+class QuotaExceeded(ClientError):
+    """Final as far as this upload goes: nothing of it is kept, and waiting does not help."""
+
+    code, status, title = "quota-exceeded", 507, "The quota is used up"
+
+
 class JobStopped(HeadgateError):
     """Why a transfer could not go on, though neither the request nor the server is at fault.
 
@@ -212,7 +241,11 @@ class MalformedTransfer(JobStopped):
 
 
 class IdleTimeout(JobStopped):
-    code, status, title = "idle-timeout", 408, "The client sent nothing for too long"
+    code, status, title = "idle-timeout", 408, "The client sent or took nothing for too long"
+
+
+class TooSlow(JobStopped):
+    code, status, title = "too-slow", 408, "The client sends or takes too slowly"
 
 
 class Disconnected(JobStopped):
@@ -220,7 +253,8 @@ class Disconnected(JobStopped):
 
 
 class ShuttingDown(JobStopped):
-    code, status, title = "shutting-down", 503, "The server is shutting down"
+    #: By then another server has taken over, or this one is back.
+    code, status, title, retry_after = "shutdown", 503, "The server is shutting down", 5
 
 
 class ServerError(HeadgateError):
@@ -233,6 +267,12 @@ class ExportFailed(ServerError):
 
 class StorageFailed(ServerError):
     code, status, title = "storage-failed", 500, "The storage failed"
+
+
+class Busy(ServerError):
+    """Too much runs already. Not a fault: it is not logged as one."""
+
+    code, status, title, retry_after = "busy", 503, "The server has too many transfers running", 5
 
 
 class StillEnding(ServerError):

@@ -27,7 +27,7 @@ async def storage(request, tmp_path):
 @asynccontextmanager
 async def staged(storage, *files, on_conflict=REJECT):
     """A stage that holds `files`, pairs of name and content."""
-    async with storage.stage(uuid4()) as stage:
+    async with storage.stage(uuid4(), "alice") as stage:
         for name, data in files:
             file = await stage.create(name, on_conflict)
             for start in range(0, len(data), 1000):
@@ -79,13 +79,24 @@ async def test_leaving_without_publishing_discards(storage):
     assert await put(storage, ("a", b"second")) == ["a"]
 
 
-async def test_leaving_never_awaits(storage):
-    """A cancelled job's stage ends without another turn of the loop: nothing is left when the job has ended."""
-    stage = storage.stage(uuid4())
-    await stage.__aenter__()
-    await (await stage.create("a", REJECT)).write(b"x")
-    with pytest.raises(StopIteration):
-        stage.__aexit__(None, None, None).send(None)
+async def test_leaving_runs_to_its_end_however_often_it_is_cancelled(storage):
+    """What was written is nowhere when the stage has been left, and the cancellation is delivered afterwards."""
+    written = asyncio.Event()
+
+    async def leave():
+        async with storage.stage(uuid4(), "alice") as stage:
+            await (await stage.create("a", REJECT)).write(b"x")
+            written.set()
+        await asyncio.sleep(0)
+
+    task = asyncio.create_task(leave())
+    await written.wait()
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
+    assert await put(storage, ("a", b"y")) == ["a"]
+    assert await get(storage, "a") == b"y"
 
 
 async def test_reject_refuses_a_taken_name_early_and_late(storage):
@@ -188,7 +199,7 @@ async def test_a_cancelled_stage_leaves_nothing(storage, step):
     async def receive():
         current = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        async with storage.stage(uuid4()) as stage:
+        async with storage.stage(uuid4(), "alice") as stage:
             if step == "create":
                 loop.call_soon(current.cancel)
             file = await stage.create("a", REJECT)

@@ -7,13 +7,14 @@ import resource
 import signal
 import ssl
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 
 from e2e.conftest import curl, running
-from support import eventually, require
+from support import PATIENCE, eventually, require
 
 FREE = "0"
 # A name that is not known to be loopback, and is: no test lets anybody in from outside.
@@ -94,21 +95,57 @@ async def test_what_cannot_stand_is_said_in_a_sentence(root, name):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_cleanly(root, tmp_path, number):
-    """A running upload is ended with nothing left, its client told; exit code 0."""
+@asynccontextmanager
+async def uploading(server, tmp_path, *, size=2**30, speed="5M"):
+    """A curl that is in the midst of an upload of a file called big; gives its outcome to be awaited."""
     with (tmp_path / "big").open("wb") as file:
-        file.truncate(2**30)
-    async with running(root) as server:
-        upload = asyncio.create_task(
-            curl("--limit-rate", "5M", "-F", f"file=@{tmp_path / 'big'}", f"{server.url}/upload")
-        )
-        await eventually(lambda: any((root / ".staging").iterdir()))
-        assert await server.stop(number) == 0
-        assert server.files() == []
-        refused = await upload
-        assert (refused.status, json.loads(refused.body)["code"]) == (503, "shutting-down")
-        assert "shutting-down" in server.log.read_text()
+        file.truncate(size)
+    arguments = ("--limit-rate", speed, "-F", f"file=@{tmp_path / 'big'}", f"{server.url}/upload")
+    upload = asyncio.create_task(curl(*arguments))
+    await eventually(lambda: any((server.root / ".staging").iterdir()))
+    yield upload
+    await upload
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ends_at", ["the drain timeout", "the second signal"])
+async def test_a_signal_ends_it_cleanly(root, tmp_path, number, ends_at):
+    """A running upload is ended with nothing left, its client told; exit code 0. A second signal does not wait."""
+    seconds = "0.2" if ends_at == "the drain timeout" else "1000"
+    async with running(root, "--drain-timeout", seconds) as server:
+        async with uploading(server, tmp_path) as upload:
+            server.process.send_signal(number)
+            if ends_at == "the second signal":
+                await eventually(lambda: "draining 1 jobs" in server.log.read_text())
+                server.process.send_signal(number)
+            assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
+            assert server.files() == []
+            refused = await upload
+            assert (refused.status, json.loads(refused.body)["code"]) == (503, "shutdown")
+            assert "failed (shutdown)" in server.log.read_text()
+
+
+async def test_while_it_drains_it_answers_and_takes_no_new_jobs(root, tmp_path):
+    """Whoever asks is told: not ready, no upload, no export; what runs is still listed, and completes. Then the server
+    ends, exit code 0."""
+    async with running(root, "--drain-timeout", "1000") as server:
+        (root / "there").write_bytes(b"x")
+        async with uploading(server, tmp_path, size=20_000_000, speed="10M") as upload:
+            assert (await curl(f"{server.url}/readyz")).status == 200
+            server.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: "draining 1 jobs" in server.log.read_text())
+            for refused in (
+                await curl(f"{server.url}/readyz"),
+                await curl("-F", "file=@/dev/null;filename=new", f"{server.url}/upload"),
+                await curl("-d", "filename=there", f"{server.url}/export"),
+            ):
+                assert (refused.status, json.loads(refused.body)["code"]) == (503, "shutdown")
+            assert (await curl(f"{server.url}/healthz")).status == 200
+            listed = json.loads((await curl(f"{server.url}/jobs")).body)["jobs"]
+            assert [job["state"] for job in listed] == ["running"]
+            assert (await upload).status == 201
+        assert await asyncio.wait_for(server.process.wait(), PATIENCE) == 0
+        assert server.files() == ["big", "there"]
 
 
 async def test_over_tls_everything_works_exports_included(root, tmp_path):

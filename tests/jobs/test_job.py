@@ -77,7 +77,7 @@ def test_a_job_stopped_by_nobody_has_failed():
     job = a_job()
     job.stop(ShuttingDown())
     job.stopped()
-    assert (job.state, job.ended_by, job.reason) == (State.FAILED, None, "shutting-down")
+    assert (job.state, job.ended_by, job.reason) == (State.FAILED, None, "shutdown")
 
 
 async def test_stopping_cancels_the_attached_task_and_no_other():

@@ -240,7 +240,7 @@ async def test_shutdown_ends_what_runs_and_takes_nothing_new(jobs):
     shutdown = asyncio.create_task(jobs.shut_down())
     with pytest.raises(ShuttingDown):
         await running.task
-    assert (running.job.state, running.job.reason) == (State.FAILED, "shutting-down")
+    assert (running.job.state, running.job.reason) == (State.FAILED, "shutdown")
     assert not shutdown.done()
     with pytest.raises(ShuttingDown):
         async with jobs.run(Kind.UPLOAD, owner="alice"):

@@ -11,7 +11,7 @@ import pytest
 
 from headgate.config import OnConflict
 from headgate.errors import FileNotFound, NameTaken, StorageFailed, StorageFull, StorageUnusable
-from headgate.storage import LocalStorage, staging
+from headgate.storage import LocalStorage, disk, publication, staged
 
 REJECT, REPLACE = OnConflict.REJECT, OnConflict.REPLACE
 
@@ -25,7 +25,7 @@ async def storage(root):
 
 
 async def put(storage, name, data, on_conflict=REJECT):
-    async with storage.stage(uuid4()) as stage:
+    async with storage.stage(uuid4(), "alice") as stage:
         await (await stage.create(name, on_conflict)).write(data)
         await stage.sync()
         await stage.publish(on_conflict)
@@ -62,7 +62,7 @@ async def test_a_name_appears_after_its_bytes_are_durable_and_is_made_durable_it
 
 async def test_staged_files_lie_in_the_staging_directory_under_the_jobs_id(storage, root):
     job = uuid4()
-    async with storage.stage(job) as stage:
+    async with storage.stage(job, "alice") as stage:
         await stage.create("a", REJECT)
         await stage.create("b", REJECT)
         names = sorted(os.listdir(root / ".staging"))
@@ -83,7 +83,7 @@ async def test_replacing_several_is_undone_when_one_fails(storage, root, monkeyp
     if replaced:
         await put(storage, "a", b"old")
     (root / "b").mkdir()
-    async with storage.stage(uuid4()) as stage:
+    async with storage.stage(uuid4(), "alice") as stage:
         for name in ("a", "b"):
             await (await stage.create(name, REPLACE)).write(b"new")
         await stage.sync()
@@ -101,17 +101,17 @@ async def test_what_others_published_meanwhile_is_never_taken_back(storage, root
     (root / "b").mkdir()
     other = LocalStorage(root)
     await other.start()
-    real = staging.LocalStage._place
+    real = publication.Publication._place
 
-    def place(self, file, on_conflict):
+    def place(self, file):
         if file.name == "b":
             os.rename(root / ".staging" / "other", root / "a")
             raise NameTaken
-        return real(self, file, on_conflict)
+        return real(self, file)
 
     (root / ".staging" / "other").write_bytes(b"theirs")
-    monkeypatch.setattr(staging.LocalStage, "_place", place)
-    async with storage.stage(uuid4()) as stage:
+    monkeypatch.setattr(publication.Publication, "_place", place)
+    async with storage.stage(uuid4(), "alice") as stage:
         for name in ("a", "b"):
             await stage.create(name, on_conflict if name == "a" else REPLACE)
         await stage.sync()
@@ -124,16 +124,16 @@ async def test_what_others_published_meanwhile_is_never_taken_back(storage, root
 
 async def test_one_name_that_cannot_be_taken_back_does_not_keep_the_others(storage, root, monkeypatch):
     """The refusal is told as it was, and what can be undone is."""
-    real = staging.LocalStage._place
+    real = publication.Publication._place
 
-    def place(self, file, on_conflict):
+    def place(self, file):
         if file.name == "c":
             (root / "b").unlink()
             raise NameTaken
-        return real(self, file, on_conflict)
+        return real(self, file)
 
-    monkeypatch.setattr(staging.LocalStage, "_place", place)
-    async with storage.stage(uuid4()) as stage:
+    monkeypatch.setattr(publication.Publication, "_place", place)
+    async with storage.stage(uuid4(), "alice") as stage:
         for name in "abc":
             await stage.create(name, REJECT)
         await stage.sync()
@@ -156,7 +156,7 @@ async def test_two_servers_on_one_root_replace_one_at_a_time(storage, root):
 
 async def test_closing_discards_what_is_still_open(storage, root):
     """A job whose own code held the shutdown up has nothing left afterwards, and can begin nothing."""
-    async with storage.stage(uuid4()) as stage:
+    async with storage.stage(uuid4(), "alice") as stage:
         file = await stage.create("a", REJECT)
         await file.write(b"x")
         await storage.close()
@@ -214,27 +214,42 @@ async def test_published_files_have_the_mode_that_the_umask_leaves(storage, root
 
 
 async def test_a_slow_disk_is_waited_for_in_a_thread_until_it_is_fast_again(storage, monkeypatch):
-    """After one slow write the loop makes no write itself (G7), and after a fast one it does again."""
+    """After one slow write the loop writes nothing itself, to no file (G7), until the disk has been fast for a while;
+    and that while doubles if the first write after it is slow again."""
     inline = []
     loop_thread = threading.get_ident()
-    clock = [0.0]
-    slow = [False]
+    clock = [1000.0]
+    took = [0.0]
     real = os.write
 
     def write(fd, data):
         inline.append(threading.get_ident() == loop_thread)
-        clock[0] += 1.0 if slow[0] else 0.0
+        clock[0] += took[0]
         return real(fd, data)
 
-    async with storage.stage(uuid4()) as stage:
-        file = await stage.create("a", REJECT)
+    async def writes(file, seconds, later=0.0):
+        clock[0] += later
+        took[0] = seconds
+        await file.write(b"x" * 100)
+        return inline.pop()
+
+    pace = disk.Pace
+    async with storage.stage(uuid4(), "alice") as stage:
+        file, other = await stage.create("a", REJECT), await stage.create("b", REJECT)
         monkeypatch.setattr(os, "write", write)
-        monkeypatch.setattr(staging.time, "perf_counter", lambda: clock[0])
-        for slow[0] in (False, False, True, True, True, False, False):
-            await file.write(b"x" * 100)
+        monkeypatch.setattr(staged.time, "perf_counter", lambda: clock[0])
+        assert await writes(file, pace.SLOW / 2)
+        assert await writes(file, pace.SLOW * 2)
+        assert not await writes(other, pace.SLOW / 2)
+        assert not await writes(file, pace.SLOW * 2, later=pace.SHORTEST / 2)
+        assert not await writes(file, 0, later=pace.SHORTEST * 0.9), "it was slow again meanwhile"
+        assert await writes(file, pace.SLOW * 2, later=pace.SHORTEST * 0.2)
+        assert not await writes(file, 0, later=pace.SHORTEST * 1.9)
+        assert await writes(file, 0, later=pace.SHORTEST * 0.2)
+        assert await writes(file, pace.SLOW * 2, later=pace.LONGEST * 2)
+        assert await writes(file, 0, later=pace.SHORTEST * 1.1), "that was long ago"
         monkeypatch.undo()
-        assert inline == [True, True, True, False, False, False, True]
-        assert file.size == 700
+        assert file.size + other.size == 1000
 
 
 async def test_descriptors_return_to_where_they_were(storage, root):
@@ -242,7 +257,7 @@ async def test_descriptors_return_to_where_they_were(storage, root):
     before = descriptors()
     for number in range(10):
         await put(storage, f"f{number}", b"x")
-        async with storage.stage(uuid4()) as stage:
+        async with storage.stage(uuid4(), "alice") as stage:
             await stage.create(f"g{number}", REJECT)
         async with await storage.open(f"f{number}") as source:
             await source.read(0, 10)
@@ -264,7 +279,7 @@ async def test_a_descriptor_outlives_the_thread_that_uses_it(storage, monkeypatc
     monkeypatch.setattr(os, "fsync", fsync)
 
     async def receive():
-        async with storage.stage(uuid4()) as stage:
+        async with storage.stage(uuid4(), "alice") as stage:
             await (await stage.create("a", REJECT)).write(b"x" * 10)
             await stage.sync()
 
@@ -301,7 +316,7 @@ async def test_what_the_system_raises_is_named_once_and_nothing_is_left(
         raise OSError(number, os.strerror(number))
 
     async def receive():
-        async with storage.stage(uuid4()) as stage:
+        async with storage.stage(uuid4(), "alice") as stage:
             if call == "open":
                 monkeypatch.setattr(os, "open", broken)
             file = await stage.create("a", REJECT)
@@ -400,7 +415,7 @@ async def test_a_replacement_that_cannot_be_moved_leaves_the_old_file_and_nothin
 async def test_names_taken_back_are_durably_gone(storage, root, monkeypatch):
     """A power cut after the refusal brings none back (G3)."""
     undone, unlink, fsync = [], os.unlink, os.fsync
-    async with storage.stage(uuid4()) as stage:
+    async with storage.stage(uuid4(), "alice") as stage:
         for name in "ab":
             await stage.create(name, REJECT)
         (root / "b").touch()
@@ -479,7 +494,7 @@ async def test_a_file_that_a_thread_still_creates_does_not_outlive_its_stage(roo
     monkeypatch.setattr(os, "open", slow)
 
     async def receive():
-        async with storage.stage(uuid4()) as stage:
+        async with storage.stage(uuid4(), "alice") as stage:
             await stage.create("a", REJECT)
             await asyncio.sleep(3600)
 

@@ -134,7 +134,7 @@ async def test_a_draining_server_is_alive_and_not_ready(team):
     async with team.client.get(team.url + "/readyz") as response:
         assert response.status == 503
     response = await team.upload("a", b"x", headers=as_user("alice"))
-    assert (response.status, (await response.json(content_type=None))["code"]) == (503, "shutting-down")
+    assert (response.status, (await response.json(content_type=None))["code"]) == (503, "shutdown")
 
 
 async def test_no_answer_is_kept_by_caches(server):

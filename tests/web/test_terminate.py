@@ -16,6 +16,7 @@ from aiohttp import web
 
 from headgate.errors import NameTaken
 from headgate.jobs import State
+from headgate.storage.publication import Publication
 from headgate.storage.staging import LocalStage
 from support import BOUNDARY, END, HeldUpload, as_user, eventually, form, part, serving, token_users
 
@@ -117,14 +118,14 @@ async def test_an_upload_can_be_terminated_while_the_service_decides_on_it(root)
 async def test_during_publish_terminate_is_refused_and_the_upload_completes(team, monkeypatch):
     """Past the point of no return: 409 already-finished, and the file is there, whole (G2)."""
     publishing, may_go_on = threading.Event(), threading.Event()
-    real = LocalStage._publish
+    real = Publication.run
 
-    def publish(self, on_conflict):
+    def publish(self):
         publishing.set()
         may_go_on.wait()
-        return real(self, on_conflict)
+        return real(self)
 
-    monkeypatch.setattr(LocalStage, "_publish", publish)
+    monkeypatch.setattr(Publication, "run", publish)
     upload = HeldUpload(team, as_user("alice"))
     upload.send(form(part("a", b"x" * 1000)))
     upload.end()

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cli.serve import ServeOptions, serve
-from headgate.cli.sizes import parse_port, parse_size
+from headgate.cli.sizes import (
+    format_size,
+    parse_count,
+    parse_port,
+    parse_seconds,
+    parse_size,
+    parse_size_or_zero,
+)
 from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, StorageUnusable
 from headgate.web.auth import new_token
@@ -23,6 +30,24 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 #: What a flag may be in the environment.
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("", "0", "false", "no", "off"), False)
+
+
+_SIZES: dict[Callable[[str], float], str] = {parse_size: "SIZE", parse_size_or_zero: "SIZE"}
+
+#: Limits of Config that are options of the same name: how each is read, and what it is.
+_LIMITS: tuple[tuple[str, Callable[[str], float], str], ...] = (
+    ("max_file_size", parse_size, "bytes that a file, and an upload of several, may have: 500MB, 20GiB"),
+    ("min_free", parse_size_or_zero, "bytes that the disk keeps free"),
+    ("quota", parse_size, "bytes that all files may have together, those on their way included"),
+    ("quota_per_owner", parse_size, "bytes that the files of one user may have together"),
+    ("max_jobs", parse_count, "transfers that may run at once"),
+    ("max_jobs_per_owner", parse_count, "transfers of one user that may run at once"),
+    ("idle_timeout", parse_seconds, "seconds for which a client may send, or take, nothing"),
+    ("min_rate", parse_size_or_zero, "bytes per second that a client must send, or take, on average"),
+    ("min_rate_window", parse_seconds, "seconds over which that is measured"),
+    ("header_timeout", parse_seconds, "seconds in which a connection must have sent a request's headers"),
+    ("drain_timeout", parse_seconds, "seconds that running transfers are given at shutdown"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,13 +96,16 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option(
         "--anonymous", action="store_true", default=False, help="let everybody in on an address that is not loopback"
     )
-    option(
-        "--max-file-size",
-        type=parse_size,
-        default=defaults.max_file_size,
-        metavar="SIZE",
-        help="bytes that a file, and an upload of several, may have: 500MB, 20GiB (default: 1TiB)",
-    )
+    for name, parse, help_ in _LIMITS:
+        default = getattr(defaults, name)
+        shown = "none" if default is None else format_size(default) if parse in _SIZES else f"{default:g}"
+        option(
+            "--" + name.replace("_", "-"),
+            type=parse,
+            default=default,
+            metavar=_SIZES.get(parse, "NUMBER" if parse is parse_count else "SECONDS"),
+            help=f"{help_} (default: {shown})",
+        )
     option(
         "--on-conflict",
         choices=[str(choice) for choice in OnConflict],
@@ -102,8 +130,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     serve(
         Config(
             root=arguments.root,
-            max_file_size=arguments.max_file_size,
             on_conflict=OnConflict(arguments.on_conflict),
+            **{name: getattr(arguments, name) for name, _, _ in _LIMITS},
         ),
         ServeOptions(
             host=arguments.host,

@@ -1,6 +1,7 @@
 """``headgate serve``: one application on one address, until a signal.
 
-SIGTERM and SIGINT end it: no new jobs, the running ones end with nothing left, exit code 0.
+SIGTERM and SIGINT end it, exit code 0: at the first, no new jobs are taken (503, ``/readyz`` too) and running ones may
+end by themselves for a while; then, or at the second, they are ended with nothing left.
 """
 
 import asyncio
@@ -17,12 +18,14 @@ import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from headgate.app import create_app
+from headgate.app import JOBS, create_app
 from headgate.config import Config
 from headgate.errors import ConfigError
 from headgate.web.auth import Authenticate, Tokens, is_loopback, local_user, only_user
 
 __all__ = ["ServeOptions", "serve"]
+
+logger = logging.getLogger("headgate.serve")
 
 #: Seconds that connections may linger at shutdown, after the jobs have ended.
 SHUTDOWN_TIMEOUT = 5.0
@@ -65,6 +68,8 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         # One line a job is the log; one a request only for who debugs.
         access_log=logging.getLogger("aiohttp.access") if options.log_level == "debug" else None,
         shutdown_timeout=SHUTDOWN_TIMEOUT,
+        # aiohttp gives a connection so long for its first headers, and for the next ones.
+        keepalive_timeout=config.header_timeout,
     )
     await runner.setup()
     try:
@@ -74,8 +79,26 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         scheme = "http" if tls is None else "https"
         print(f"headgate: {scheme}://{host}:{site.port}/ root {config.root.resolve()}", flush=True)
         await stop.wait()
+        stop.clear()
+        await _drain(app, config, runner, stop)
     finally:
         await runner.cleanup()
+
+
+async def _drain(app: web.Application, config: Config, runner: web.AppRunner, hurry: asyncio.Event) -> None:
+    """Let running jobs end while the listening socket still answers, until they have, or `hurry` is set."""
+    jobs = app[JOBS]
+    if running := len(jobs.live()):
+        logger.info("draining %d jobs for at most %g s; a second signal ends them", running, config.drain_timeout)
+    waits = [asyncio.create_task(jobs.drain(config.drain_timeout)), asyncio.create_task(hurry.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await jobs.shut_down()
+    if hurry.is_set() and runner.server is not None:
+        await asyncio.sleep(0)  # the ended jobs' tasks write their answers
+        for connection in runner.server.connections:
+            connection.force_close()
 
 
 def _authenticate(options: ServeOptions) -> Authenticate:

@@ -12,12 +12,21 @@ Rules of this room:
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from types import TracebackType
 from uuid import UUID, uuid4
 
-from headgate.errors import AlreadyFinished, JobIdTaken, JobNotFound, ShuttingDown, StillEnding, Terminated
+from headgate.errors import (
+    AlreadyFinished,
+    Busy,
+    JobIdTaken,
+    JobNotFound,
+    ShuttingDown,
+    StillEnding,
+    Terminated,
+    TooManyJobs,
+)
 from headgate.jobs.job import Job, Kind, State
 from headgate.jobs.mirror import Command, Mirror, NullMirror
 
@@ -29,13 +38,23 @@ logger = logging.getLogger("headgate.jobs")
 class Jobs:
     """All jobs that this process knows.
 
-    `ended_jobs`: how many ended ones are remembered. `terminate_timeout`: seconds to wait for a job's own code to end.
+    `max_jobs`, `max_jobs_per_owner`: how many may be live. `ended_jobs`: how many ended ones are remembered.
+    `terminate_timeout`: seconds to wait for a job's own code to end.
     """
 
     def __init__(
-        self, *, ended_jobs: int = 1000, terminate_timeout: float = 30.0, mirror: Mirror | None = None
+        self,
+        *,
+        max_jobs: int = 10_000,
+        max_jobs_per_owner: int = 1000,
+        ended_jobs: int = 1000,
+        terminate_timeout: float = 30.0,
+        mirror: Mirror | None = None,
     ) -> None:
+        self._max_jobs = max_jobs
+        self._max_jobs_per_owner = max_jobs_per_owner
         self._live: dict[UUID, Job] = {}
+        self._live_of: Counter[str] = Counter()
         self._ended: OrderedDict[UUID, Job] = OrderedDict()
         self._ended_jobs = ended_jobs
         self._terminate_timeout = terminate_timeout
@@ -78,8 +97,9 @@ class Jobs:
         when it is done (leaving without an error completes it too). On exit the job has ended and nothing of it is
         left.
 
-        Entering raises ShuttingDown, or JobIdTaken if the client's `id` is known already. Leaving raises the job's
-        cause in place of the CancelledError if the job was stopped.
+        Entering raises ShuttingDown, JobIdTaken if the client's `id` is known already, TooManyJobs if the owner has as
+        many as may be, and Busy if all together have. Leaving raises the job's cause in place of the CancelledError if
+        the job was stopped.
         """
         job = Job(
             id or uuid4(),
@@ -96,11 +116,19 @@ class Jobs:
             raise ShuttingDown
         if self.get(job.id) is not None:
             raise JobIdTaken
+        if self._live_of[job.owner] >= self._max_jobs_per_owner:
+            raise TooManyJobs(f"You have {self._max_jobs_per_owner} transfers running, and may have no more.")
+        if len(self._live) >= self._max_jobs:
+            raise Busy
+        self._live_of[job.owner] += 1
         self._live[job.id] = job
         self._mirror.changed(job)
 
     def _leave(self, job: Job) -> None:
         del self._live[job.id]
+        self._live_of[job.owner] -= 1
+        if not self._live_of[job.owner]:
+            del self._live_of[job.owner]
         self._ended[job.id] = job
         while len(self._ended) > self._ended_jobs:
             self._ended.popitem(last=False)
@@ -159,8 +187,16 @@ class Jobs:
             raise JobNotFound
         await self.terminate(job, by=command.user)
 
+    async def drain(self, seconds: float) -> None:
+        """Take no more jobs, and wait until those that run have ended by themselves, at most so long."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for job in self.live():
+                    await job.wait_ended()
+
     async def shut_down(self) -> None:
-        """Take no more jobs, and end those that run: `failed`, because of `shutting-down`."""
+        """Take no more jobs, and end those that run: `failed`, because of `shutdown`."""
         self._closing = True
         jobs = self.live()
         for job in jobs:

@@ -3,8 +3,11 @@
 The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, nothing published
 is renamed, and no path leaves this room. `tests/contract/` runs one suite on every storage.
 
-Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, StorageFull and StorageFailed, and
-raises nothing else. Names were checked by `check_name` before they get here.
+Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, QuotaExceeded, StorageFull, Busy and
+StorageFailed, and raises nothing else. Names were checked by `check_name` before they get here.
+
+Quotas: a storage that has them counts what is published, whose it is, and what was promised to stages. What a stage was
+promised is free again when it has ended.
 """
 
 from collections.abc import Sequence
@@ -29,7 +32,8 @@ class Staged(Protocol):
         """Bytes written."""
 
     async def write(self, data: bytes) -> None:
-        """Append `data`, all of it. Raises StorageFull or StorageFailed; may be cancelled, and is then discarded soon.
+        """Append `data`, all of it. Raises QuotaExceeded, StorageFull or StorageFailed; may be cancelled, and is then
+        discarded soon.
 
         Must not block the loop. The hot path: one call a chunk.
         """
@@ -38,8 +42,8 @@ class Staged(Protocol):
 class Stage(Protocol):
     """The staged files of one job. Ends in exactly one of published and discarded.
 
-    An async context manager: leaving it discards whatever was not published. Leaving must not await, so that a job that
-    is cancelled has nothing left when it ends (G1); freeing the blocks may go on elsewhere.
+    An async context manager: leaving it discards whatever was not published, and runs to its end even if the caller is
+    cancelled, so that a job has nothing left when it ends (G1); freeing the blocks may go on elsewhere.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -47,6 +51,13 @@ class Stage(Protocol):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
+
+    async def reserve(self, least: int, most: int) -> None:
+        """Have `most` bytes promised beyond those written, or as many as there are if that is at least `least`.
+
+        What was promised before and exceeds `most` is given back. Without it, writing asks for itself. Raises
+        QuotaExceeded or StorageFull, and then what was promised before stands.
+        """
 
     async def create(self, name: str, on_conflict: OnConflict) -> Staged:
         """Begin a file that is meant to be called `name`.
@@ -70,7 +81,7 @@ class Stage(Protocol):
 class Source(Protocol):
     """A published file, opened for reading; it keeps its content though the name be replaced or deleted meanwhile.
 
-    An async context manager: leaving it closes. Leaving must not await.
+    An async context manager: leaving it closes.
     """
 
     @property
@@ -95,13 +106,16 @@ class Storage(Protocol):
     """Where files live."""
 
     async def start(self) -> None:
-        """Get ready. Raises StorageUnusable, with the reason, if the contract could not be kept here."""
+        """Get ready, without anything that a killed process left staged; what living ones have staged stays.
+
+        Raises StorageUnusable, with the reason, if the contract could not be kept here.
+        """
 
     async def close(self) -> None:
         """Every job has ended: finish what still goes on elsewhere, and let go."""
 
-    def stage(self, job: UUID) -> Stage:
-        """A place for the staged files of `job`."""
+    def stage(self, job: UUID, owner: str) -> Stage:
+        """A place for the staged files of `job`, which will be `owner`'s."""
 
     async def open(self, name: str) -> Source:
         """The published file `name`. Raises FileNotFound."""

@@ -9,13 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from headgate.errors import StorageFailed, StorageFull
+from headgate.errors import Busy, StorageFailed, StorageFull
 
-__all__ = ["Disk", "mapped"]
+__all__ = ["Disk", "Pace", "mapped"]
 
 T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BUSY = frozenset({errno.EMFILE, errno.ENFILE})
+
+#: Threads for names. They are made and removed in microseconds, unless the file system's journal is busy.
+NAME_THREADS = 4
 
 
 @contextmanager
@@ -24,7 +28,42 @@ def mapped() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _BUSY:
+            raise Busy("The server has no descriptor left for another file.") from error
         raise (StorageFull if error.errno in _FULL else StorageFailed) from error
+
+
+class Pace:
+    """Is the disk fast enough to be written to in the loop?
+
+    All files of a disk share one: when the page cache no longer absorbs what is written, the kernel makes every writer
+    wait, and one file's wait is warning enough for all. How long the warning holds doubles each time that the first
+    write after it is slow again.
+    """
+
+    __slots__ = ("_hold", "slow_until")
+
+    #: Seconds that a write may take in the loop. The page cache absorbs 256 KiB in a tenth of it.
+    SLOW = 0.005
+    #: Seconds for which a warning holds: at least this, for the kernel's own accounting of dirty pages turns as fast...
+    SHORTEST = 1.0
+    #: ...and at most this, so that a disk that was swamped for an hour is trusted again soon after.
+    LONGEST = 60.0
+
+    def __init__(self) -> None:
+        self.slow_until = 0.0  #: on the clock of ``time.perf_counter()``
+        self._hold = self.SHORTEST
+
+    def wrote(self, began: float, ended: float) -> None:
+        """A write took this long. Called from any thread; the worst that a race does is a warning more or less."""
+        if ended - began < self.SLOW:
+            return
+        if began < self.slow_until:  # it was slow and still is
+            self.slow_until = max(self.slow_until, ended + self._hold)
+            return
+        calm = began - self.slow_until > self.LONGEST
+        self._hold = self.SHORTEST if calm else min(2 * self._hold, self.LONGEST)
+        self.slow_until = ended + self._hold
 
 
 class Disk:
@@ -33,12 +72,25 @@ class Disk:
     def __init__(self, root: int, staging: int, threads: int) -> None:
         self.root = root
         self.staging = staging
+        self.pace = Pace()
+        #: Can a file's owner be written down here? Whoever opens the directories finds out.
+        self.knows_owners = False
         self._threads = ThreadPoolExecutor(threads, "headgate-storage")
+        # Apart, because whoever terminates waits for a name to go, and all other threads may be waiting for the disk.
+        self._names = ThreadPoolExecutor(NAME_THREADS, "headgate-names")
 
     def run(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """Call `function` in a thread. The future may be cancelled; the thread then goes on to its end."""
+        """Call `function`, which may wait for data, in a thread. If the future is cancelled, the thread goes on."""
+        return self._call(self._threads, function)
+
+    def run_names(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """The same for a `function` that makes or removes names."""
+        return self._call(self._names, function)
+
+    @staticmethod
+    def _call(threads: ThreadPoolExecutor, function: Callable[[], T]) -> "asyncio.Future[T]":
         try:
-            return asyncio.get_running_loop().run_in_executor(self._threads, function)
+            return asyncio.get_running_loop().run_in_executor(threads, function)
         except RuntimeError:  # `close` was called: whoever still wants something held the shutdown up for too long
             raise StorageFailed from None
 
@@ -62,8 +114,15 @@ class Disk:
         finally:
             os.close(lock)
 
+    async def free(self) -> int:
+        """Bytes that this process may still write."""
+        with mapped():
+            status = await self.run_names(lambda: os.statvfs(self.root))
+        return status.f_bavail * status.f_frsize
+
     def close(self) -> None:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
+        self._names.shutdown(wait=True)
         self._threads.shutdown(wait=True)
         os.close(self.staging)
         os.close(self.root)

@@ -4,43 +4,68 @@ Published files lie in ``root`` under their names, staged ones in ``root/.stagin
 is fsync(file), then a hard link (which refuses a taken name) or a rename, then fsync(directory): a name is there only
 when every byte is, and an answer is given only when both would survive a power cut.
 
-Rules of these rooms (local, staging, disk):
+Rules of these rooms (local and those below it):
 
 - Everything is relative to two directory descriptors, opened once. No path is ever joined, no symlink in the root
   followed.
-- What may block goes to the storage's own threads, with two exceptions: removing a name (instant: the blocks are freed
-  at the last close, which does go to a thread), and writes while they are fast.
+- What may block goes to the storage's own threads, with one exception: writes, while the page cache absorbs them.
 - OSError does not leave these rooms.
 """
 
 import asyncio
 import errno
+import logging
 import os
-import stat
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from headgate.aio import uninterrupted
-from headgate.errors import FileNotFound, StorageFailed, StorageUnusable
-from headgate.storage.disk import Disk, mapped
+from headgate.errors import StorageUnusable
+from headgate.storage.census import record_owner, take_census
+from headgate.storage.disk import Disk
+from headgate.storage.ledger import Ledger
+from headgate.storage.source import LocalSource, open_source
+from headgate.storage.staged import create_locked
 from headgate.storage.staging import LocalStage
+from headgate.storage.sweeper import sweep
 
 __all__ = ["LocalStorage"]
 
+logger = logging.getLogger("headgate.storage")
+
 STAGING = ".staging"
+
+#: The name with which starting tries out what a publish needs. Always the same, so that a killed start leaves one.
+PROBE = ".headgate-probe"
 
 
 class LocalStorage:
-    """A Storage over the directory `root`. `threads`: how many disk calls may wait at once."""
+    """A Storage over the directory `root`.
 
-    def __init__(self, root: Path, *, threads: int = 16) -> None:
+    `threads`: how many disk calls may wait at once. `quota`, `quota_per_owner`: bytes, or None. `min_free`: bytes.
+    `sweep_interval`: seconds between looks for what killed processes left, and between counts for the quotas.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: int = 16,
+        quota: int | None = None,
+        quota_per_owner: int | None = None,
+        min_free: int = 0,
+        sweep_interval: float = 300.0,
+    ) -> None:
         self._root = root
         self._threads = threads
+        self._needs_owners = quota_per_owner is not None
+        self._sweep_interval = sweep_interval
         self._started: Disk | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         self._open_stages: set[LocalStage] = set()
+        #: Who has how many bytes here.
+        self.ledger = Ledger(quota=quota, quota_per_owner=quota_per_owner, min_free=min_free)
 
     @property
     def _disk(self) -> Disk:
@@ -49,37 +74,48 @@ class LocalStorage:
 
     async def start(self) -> None:
         self._started = await asyncio.to_thread(self._start)
+        try:
+            await self.tidy()
+        except OSError as error:
+            await self.close()
+            raise StorageUnusable(
+                f"{self._root} cannot be swept or counted: {os.strerror(error.errno or 0)}"
+            ) from error
+        self._housekeeping = asyncio.create_task(self._keep_house())
 
     async def close(self) -> None:
-        for stage in self._open_stages:  # of jobs whose own code held the shutdown up for too long
-            stage.discard()
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait([self._housekeeping])
+        for stage in list(self._open_stages):  # of jobs whose own code held the shutdown up for too long
+            await self._disk.run_names(stage.unlink)
+            stage.close()
         await asyncio.to_thread(self._disk.close)
         self._started = None
 
-    def stage(self, job: UUID) -> LocalStage:
-        return LocalStage(self._disk, job, self._open_stages)
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(self._sweep_interval)
+            try:
+                await self.tidy()
+            except OSError as error:
+                logger.error("%s cannot be swept or counted: %s", self._root, error)
 
-    async def open(self, name: str) -> "LocalSource":
+    async def tidy(self) -> None:
+        """Remove what killed processes left, and count what is published if there are quotas. Raises OSError."""
+        disk = self._disk
+        await disk.run(lambda: sweep(disk.staging))
+        if self.ledger.counts:
+            self.ledger.begin_census()
+            census = await disk.run(lambda: take_census(disk.root))
+            self.ledger.end_census(census, set().union(*(stage.inodes for stage in self._open_stages)))
+
+    def stage(self, job: UUID, owner: str) -> LocalStage:
+        return LocalStage(self._disk, self.ledger, self._open_stages, job, owner)
+
+    async def open(self, name: str) -> LocalSource:
         # Uninterrupted: what a thread opens for a caller that is gone nobody would close.
-        return await uninterrupted(self._disk.run(lambda: self._open(name)))
-
-    def _open(self, name: str) -> "LocalSource":
-        # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        try:
-            fd = os.open(name, flags, dir_fd=self._disk.root)
-        except OSError as error:
-            if error.errno in _NO_FILE:
-                raise FileNotFound(f"There is no file called {name!r}.") from None
-            raise StorageFailed from error
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFound(f"There is no file called {name!r}.")
-            return LocalSource(self._disk, os.fdopen(fd, "rb", buffering=0), status.st_size)
-        except BaseException:
-            os.close(fd)
-            raise
+        return await uninterrupted(self._disk.run_names(lambda: open_source(self._disk, name)))
 
     def _start(self) -> Disk:
         """Open the directories, and try once everything that a publish needs."""
@@ -91,63 +127,51 @@ class LocalStorage:
             with suppress(FileExistsError):
                 os.mkdir(STAGING, 0o700, dir_fd=opened[0])
             opened.append(os.open(STAGING, flags | os.O_NOFOLLOW, dir_fd=opened[0]))
-            self._probe(*opened)
+            disk = Disk(opened[0], opened[1], self._threads)
+            with disk.replacing():  # another server may be starting on this root
+                disk.knows_owners = self._probe(disk)
         except OSError as error:
             for fd in opened:
                 os.close(fd)
             reason = os.strerror(error.errno) if error.errno else str(error)
             hint = _HINTS.get(error.errno or 0, "")
             raise StorageUnusable(f"{self._root} cannot hold uploads: {reason}{hint}") from error
-        return Disk(opened[0], opened[1], self._threads)
+        if self._needs_owners and not disk.knows_owners:
+            disk.close()
+            raise StorageUnusable(
+                f"{self._root} cannot keep a quota per owner: its file system has no extended attributes"
+            )
+        return disk
 
     @staticmethod
-    def _probe(root: int, staging: int) -> None:
-        label, name = f"probe-{uuid4()}", f".probe-{uuid4()}"
-        fd = os.open(label, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=staging)
+    def _probe(disk: Disk) -> bool:
+        """Do what a publish does; tell whether owners can be written down. Raises OSError."""
+        for directory in (disk.staging, disk.root):
+            with suppress(FileNotFoundError):
+                os.unlink(PROBE, dir_fd=directory)
+        fd = create_locked(PROBE, disk.staging)
         try:
             os.write(fd, b"headgate")
             os.fsync(fd)
-            os.link(label, name, src_dir_fd=staging, dst_dir_fd=root, follow_symlinks=False)
-            os.rename(label, name, src_dir_fd=staging, dst_dir_fd=root)
-            os.fsync(root)
+            os.link(PROBE, PROBE, src_dir_fd=disk.staging, dst_dir_fd=disk.root, follow_symlinks=False)
+            os.unlink(PROBE, dir_fd=disk.root)
+            os.rename(PROBE, PROBE, src_dir_fd=disk.staging, dst_dir_fd=disk.root)
+            os.fsync(disk.root)
+            try:
+                record_owner(fd, "headgate")
+            except OSError as error:
+                if error.errno not in _NO_OWNERS:
+                    raise
+                return False
+            return True
         finally:
             os.close(fd)
-            for directory, entry in ((staging, label), (root, name)):
+            for directory in (disk.staging, disk.root):
                 with suppress(FileNotFoundError):
-                    os.unlink(entry, dir_fd=directory)
+                    os.unlink(PROBE, dir_fd=directory)
 
 
-class LocalSource:
-    """A published file, open for reading."""
-
-    def __init__(self, disk: Disk, file: BinaryIO, size: int) -> None:
-        self._disk = disk
-        self._reading: asyncio.Future[bytes] | None = None
-        self.file = file
-        self.size = size
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._reading is None or self._reading.done():
-            self._disk.later(self.file.close)
-        else:
-            self._reading.add_done_callback(lambda _: self._disk.later(self.file.close))
-
-    async def read(self, offset: int, size: int) -> bytes:
-        self._reading = self._disk.run(lambda: self._read(offset, size))
-        return await asyncio.shield(self._reading)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        with mapped():
-            return os.pread(self.file.fileno(), size, offset)
-
-
-#: What opening a name that is not a readable regular file may raise: absent, a symlink, a socket.
-_NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+_NO_OWNERS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES})
 
 _HINTS = {
     errno.EPERM: " (a file system without hard links cannot refuse a taken name atomically)",

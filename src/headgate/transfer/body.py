@@ -3,11 +3,10 @@
 Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
 """
 
-import time
-
 from aiohttp import web
 
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
+from headgate.transfer.watch import Waited
 
 __all__ = ["Body"]
 
@@ -15,7 +14,7 @@ __all__ = ["Body"]
 class Body:
     """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said)."""
 
-    __slots__ = ("_back", "_back_at", "_content", "_limit", "_request", "_waiting_since", "consumed")
+    __slots__ = ("_back", "_back_at", "_content", "_limit", "_request", "consumed", "waited")
 
     def __init__(self, request: web.Request, *, limit: int) -> None:
         self._request = request
@@ -25,22 +24,18 @@ class Body:
         # would copy the rest each time.
         self._back = b""
         self._back_at = 0
-        self._waiting_since: float | None = None
+        #: How long we have been waiting for the client.
+        self.waited = Waited()
         #: Bytes taken in so far, not counting what was given back.
         self.consumed = 0
-
-    @property
-    def waited(self) -> float:
-        """Seconds that we have been waiting for the client's next bytes; 0 while the client waits for us."""
-        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
 
     async def readany(self) -> bytes:
         """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer, Disconnected."""
         if self._back:
             return self.take_back(len(self._back))
-        self._waiting_since = time.monotonic()
         try:
-            data = await self._content.readany()
+            with self.waited:
+                data = await self._content.readany()
         except ConnectionError:
             raise Disconnected from None
         except web.RequestPayloadError:
@@ -49,8 +44,6 @@ class Body:
             if self._request.transport is None:  # how a StreamReader says that nothing will come any more
                 raise Disconnected from None
             raise
-        finally:
-            self._waiting_since = None
         self.consumed += len(data)
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {self._limit} bytes.")

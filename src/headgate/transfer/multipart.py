@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.transfer.body import Body
+from headgate.transfer.watch import Waited
 from headgate.wire.parameters import parse_parameters
 
 __all__ = ["FileBody", "Form"]
@@ -168,19 +169,25 @@ class Form:
         )
 
     @property
-    def expected_rest(self) -> int | None:
-        """Bytes of files still to come, when a file begins; None for a chunked body.
+    def expected(self) -> tuple[int, int] | None:
+        """Bytes of files still to come, when a file begins: at least, and at most; None for a chunked body.
 
-        Exact if that file is the last part; otherwise too many by the framing of the parts after it.
+        The most is exact if that file is the last part; otherwise too many by the framing of the parts after it.
         """
         if self.content_length is None:
             return None
-        return max(0, self.content_length - self._body.consumed - self._closing)
+        most = max(0, self.content_length - self._body.consumed - self._closing)
+        return max(0, most - self._config.max_form_size), most
 
     @property
-    def waited(self) -> float:
-        """Seconds that we have been waiting for the client's next bytes, just now."""
+    def waited(self) -> Waited:
+        """How long we have been waiting for the client."""
         return self._body.waited
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the body that were taken in."""
+        return self._body.consumed
 
     async def files(self) -> AsyncGenerator[FileBody, None]:
         """The file parts, one after the other; each must be read to its end before the next is asked for.

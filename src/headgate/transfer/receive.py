@@ -52,13 +52,13 @@ async def receive(
     config: Config,
     on_conflict: Callable[[], OnConflict],
     reserved: frozenset[str],
-    expected_rest: Callable[[], int | None],
+    expected: Callable[[], tuple[int, int] | None],
     on_received: OnReceived | None,
 ) -> list[ReceivedFile]:
     """Receive `files` into `stage` and publish them all, or none. Returns them under the names they were given.
 
     `on_conflict` is asked when the first file begins, and must not have changed its mind at the end; `reserved` names
-    are always taken; `expected_rest` tells how many bytes of files are still to come, or None.
+    are always taken; `expected` tells how many bytes of files are still to come, at least and at most, or None.
 
     Raises InvalidName, InvalidOption, NameTaken, TooLarge, NoFiles, Refused, what the stage raises and what reading
     raises. Past ``job.finish()`` nothing can stop it any more.
@@ -72,8 +72,10 @@ async def receive(
         if name in reserved:
             raise NameTaken(f"{name!r} is the name of a generated export.")
         staged = await stage.create(name, rule)
-        rest = expected_rest()
-        job.bytes_total = None if rest is None else job.bytes_done + rest
+        rest = expected()
+        if rest is not None:
+            await stage.reserve(*rest)
+            job.bytes_total = job.bytes_done + rest[1]
         limit = min(config.max_file_size, config.upload_size_limit - job.bytes_done)
         read, write, advance = file.read, staged.write, job.advance
         while chunk := await read():

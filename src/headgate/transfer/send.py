@@ -20,6 +20,7 @@ from headgate.aio import is_cancelled
 from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFailed
 from headgate.jobs import Job
 from headgate.storage import Source
+from headgate.transfer.watch import Waited
 
 __all__ = ["send_generated", "send_stored"]
 
@@ -38,8 +39,10 @@ BREATH = 0.002
 READ_SLICE = 256 * 1024
 
 
-async def send_stored(job: Job, request: web.Request, response: web.StreamResponse, source: Source) -> None:
-    """Send `source` as the body of `response`.
+async def send_stored(
+    job: Job, request: web.Request, response: web.StreamResponse, source: Source, waited: Waited
+) -> None:
+    """Send `source` as the body of `response`. `waited` measures how long the client makes us wait.
 
     The job passes its point of no return before its last bytes go out: a client that has the whole file has it from a
     job that nobody can terminate any more (G2). The caller returns the response, and aiohttp ends it. Raises
@@ -53,21 +56,22 @@ async def send_stored(job: Job, request: web.Request, response: web.StreamRespon
         if not source.size:
             return
         tail_at = max(0, source.size - TAIL)
-        sent = await _sendfile(job, request, source, tail_at)
+        sent = await _sendfile(job, request, source, tail_at, waited)
         while sent < tail_at:
             chunk = await _read(source, sent, min(READ_SLICE, tail_at - sent))
-            await response.write(chunk)
+            with waited:
+                await response.write(chunk)
             job.advance(len(chunk))
             sent += len(chunk)
         tail = await _read(source, tail_at, source.size - tail_at)
-        await _flush(request)
+        await _flush(request, waited)
         job.finish()
         await response.write(tail)  # into an empty buffer: this does not wait
         job.advance(len(tail))
 
 
 async def send_generated(
-    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None]
+    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None], waited: Waited
 ) -> None:
     """Send what `chunks` yields as the body of `response`, chunked.
 
@@ -87,13 +91,14 @@ async def send_generated(
             breathed = time.monotonic()
             while chunk is not None:
                 if chunk:  # an empty chunk would end a chunked body
-                    await response.write(chunk)
+                    with waited:
+                        await response.write(chunk)
                     job.advance(len(chunk))
                 if time.monotonic() - breathed > BREATH:
                     await asyncio.sleep(0)
                     breathed = time.monotonic()
                 chunk = await _next_chunk(job, chunks)
-            await _flush(request)
+            await _flush(request, waited)
             job.finish()
 
 
@@ -125,19 +130,20 @@ async def _read(source: Source, offset: int, size: int) -> bytes:
     return chunk
 
 
-async def _sendfile(job: Job, request: web.Request, source: Source, end: int) -> int:
+async def _sendfile(job: Job, request: web.Request, source: Source, end: int, waited: Waited) -> int:
     """Send as much of `source`, up to `end`, as sendfile can; return how many bytes that were, maybe none."""
     transport = request.transport
     if not end or source.file is None or transport is None or not _is_plain(transport):
         return 0
     loop = asyncio.get_running_loop()
     # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
-    await _flush(request)
+    await _flush(request, waited)
     sent = 0
     while sent < end:
         count = min(SENDFILE_SLICE, end - sent)
         try:
-            done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
+            with waited:
+                done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
         except (NotImplementedError, asyncio.SendfileNotAvailableError):
             # Not offered by this loop or this file; or the client is gone, which the next write will tell.
             return sent
@@ -152,7 +158,7 @@ async def _sendfile(job: Job, request: web.Request, source: Source, end: int) ->
     return sent
 
 
-async def _flush(request: web.Request) -> None:
+async def _flush(request: web.Request, waited: Waited) -> None:
     """Wait until every byte written so far has left our buffers (over TLS: for those of the transport below)."""
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -161,7 +167,8 @@ async def _flush(request: web.Request) -> None:
     # with 0 would pause with an empty buffer, for ever.
     transport.set_write_buffer_limits(high=0 if _is_plain(transport) else 1)
     try:
-        await request.writer.drain()
+        with waited:
+            await request.writer.drain()
     finally:
         if not transport.is_closing():  # one over TLS has lost what it would need for it
             transport.set_write_buffer_limits()

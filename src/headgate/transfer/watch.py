@@ -1,47 +1,89 @@
-"""Looking in on a transfer now and then, so that no chunk has to pay for a deadline."""
+"""Looking in on a transfer now and then, so that no chunk has to pay for a deadline.
+
+A client is held to account only for the time in which we wait for it: `Waited` measures that. The time in which it
+waits for us (a slow disk, a service that checks an upload, a query that has no rows yet, a pause) is not its fault.
+"""
 
 import asyncio
+import socket
+import struct
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
-from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer
+from headgate.config import Config
+from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer, TooSlow
 from headgate.jobs import Job
 
-__all__ = ["Watch"]
+__all__ = ["Waited", "Watch", "taken"]
+
+#: Where ``tcpi_bytes_acked`` lies in Linux's ``struct tcp_info`` (linux/tcp.h; since 4.1).
+_ACKED = struct.Struct("120xQ")
+
+
+class Waited:
+    """A stopwatch: ``with waited:`` around each wait for the client. Costs two looks at the clock a wait."""
+
+    __slots__ = ("_seconds", "_since")
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._since is not None
+        self._seconds += time.monotonic() - self._since
+        self._since = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds waited in all, also just now."""
+        return self._seconds if self._since is None else self._seconds + time.monotonic() - self._since
+
+
+def taken(request: web.Request, job: Job) -> int:
+    """Bytes that the client's system has acknowledged, on this connection.
+
+    Finer than what we handed to ours: a slow client's next slice may take minutes to leave, and it moves all the same.
+    """
+    try:
+        sock: socket.socket = request.get_extra_info("socket")
+        acked: int = _ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size))[0]
+    except (AttributeError, OSError, struct.error):  # no TCP (a Unix socket): then what left our buffers
+        return job.bytes_done
+    return acked
 
 
 class Watch:
-    """While the block runs, stop `job` if its client is gone, broke its body, or has made us wait for `idle` seconds.
+    """While the block runs, stop `job` if its client is gone, broke its body, idles, or is slower than may be.
 
-    Looks every `interval` seconds. `waited` tells how many seconds we have been waiting for the client just now;
-    without it the client may idle. The client of an upload shows its absence by itself, at the next read; that of an
-    export may be gone long before a generator yields the next chunk, and a host that does not cancel handlers tells
-    nobody.
+    `waited`: how long we have been waiting for the client; `moved` tells how many bytes it has sent or taken. The
+    client of an upload shows its absence by itself, at the next read; that of an export may be gone long before a
+    generator yields the next chunk, and a host that does not cancel handlers tells nobody.
     """
 
-    __slots__ = ("_handle", "_idle", "_interval", "_job", "_loop", "_request", "_waited")
+    __slots__ = ("_config", "_handle", "_job", "_loop", "_move", "_moved", "_request", "_waited", "_window")
 
     def __init__(
-        self,
-        job: Job,
-        request: web.Request,
-        *,
-        interval: float,
-        idle: float = 0.0,
-        waited: Callable[[], float] | None = None,
+        self, job: Job, request: web.Request, config: Config, *, waited: Waited, moved: Callable[[], int]
     ) -> None:
         self._job = job
         self._request = request
-        self._interval = interval
-        self._idle = idle
+        self._config = config
         self._waited = waited
+        self._moved = moved
+        # Bytes moved, and seconds waited: when a byte was last seen to have moved, and when the window began.
+        self._move = self._window = (moved(), waited.seconds)
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        self._handle = self._loop.call_later(self._interval, self._look)
+        self._handle = self._loop.call_later(self._config.watch_interval, self._look)
         return self
 
     def __exit__(
@@ -65,12 +107,25 @@ class Watch:
         return bool(getattr(self._request.protocol, "_messages", ())) and not self._request.content.is_eof()
 
     def _look(self) -> None:
-        self._handle = self._loop.call_later(self._interval, self._look)
+        self._handle = self._loop.call_later(self._config.watch_interval, self._look)
         if not self._job.state.stoppable:
             return
         if self._gone:
             self._job.stop(Disconnected())
         elif self._broken:
             self._job.stop(MalformedTransfer())
-        elif self._waited is not None and self._waited() >= self._idle:
-            self._job.stop(IdleTimeout(f"Nothing came for {self._idle:g} seconds."))
+        else:
+            self._measure(self._moved(), self._waited.seconds)
+
+    def _measure(self, moved: int, waited: float) -> None:
+        config = self._config
+        if moved != self._move[0]:
+            self._move = (moved, waited)
+        elif waited - self._move[1] >= config.idle_timeout:
+            self._job.stop(IdleTimeout(f"Nothing moved for {config.idle_timeout:g} seconds."))
+            return
+        seconds = waited - self._window[1]
+        if seconds >= config.min_rate_window:
+            if moved - self._window[0] < config.min_rate * seconds:
+                self._job.stop(TooSlow(f"Fewer than {config.min_rate} bytes a second for {seconds:.0f} seconds."))
+            self._window = (moved, waited)

@@ -3,10 +3,11 @@
 POST /export    POST /export/terminate
 """
 
+import contextlib
 import inspect
 import json
 import urllib.parse
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
 from headgate.storage import Storage
 from headgate.transfer.send import send_generated, send_stored
-from headgate.transfer.watch import Watch
+from headgate.transfer.watch import Waited, Watch, taken
 from headgate.web.auth import USER
 from headgate.web.body import read_text
 from headgate.web.expect import deferred
@@ -81,13 +82,13 @@ class ExportRoutes:
         if generate is not None:
             async with self._job(request, id_, name) as job:
                 response = self._response(request, job, name)
-                with Watch(job, request, interval=self._config.watch_interval):
-                    await send_generated(job, request, response, generate(request))
+                with self._watch(job, request) as waited:
+                    await send_generated(job, request, response, generate(request), waited)
         else:
             async with await self._storage.open(name) as source, self._job(request, id_, name, source.size) as job:
                 response = self._response(request, job, name)
-                with Watch(job, request, interval=self._config.watch_interval):
-                    await send_stored(job, request, response, source)
+                with self._watch(job, request) as waited:
+                    await send_stored(job, request, response, source, waited)
         return response
 
     async def terminate(self, request: web.Request) -> web.Response:
@@ -97,6 +98,12 @@ class ExportRoutes:
         self, request: web.Request, id_: UUID | None, name: str, size: int | None = None
     ) -> AbstractAsyncContextManager[Job]:
         return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=(name,), bytes_total=size)
+
+    @contextlib.contextmanager
+    def _watch(self, job: Job, request: web.Request) -> Iterator[Waited]:
+        waited = Waited()
+        with Watch(job, request, self._config, waited=waited, moved=lambda: taken(request, job)):
+            yield waited
 
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:

@@ -54,11 +54,14 @@ class UploadRoutes:
         on_conflict()  # a bad option in the URL is refused before the body
         async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
             request[JOB] = job
-            with Watch(
-                job, request, interval=config.watch_interval, idle=config.idle_timeout, waited=lambda: form.waited
-            ):
-                await proceed(request)
-                async with self._storage.stage(job.id) as stage, contextlib.aclosing(form.files()) as incoming:
+            with Watch(job, request, config, waited=form.waited, moved=lambda: form.consumed):
+                async with (
+                    self._storage.stage(job.id, job.owner) as stage,
+                    contextlib.aclosing(form.files()) as incoming,
+                ):
+                    if form.expected is not None:
+                        await stage.reserve(*form.expected)
+                    await proceed(request)
                     files = await receive(
                         job,
                         incoming,
@@ -66,7 +69,7 @@ class UploadRoutes:
                         config=config,
                         on_conflict=on_conflict,
                         reserved=self._reserved,
-                        expected_rest=lambda: form.expected_rest,
+                        expected=lambda: form.expected,
                         on_received=self._on_received,
                     )
         body = job_json(job) | {"files": [{"name": file.name, "size": file.size} for file in files]}

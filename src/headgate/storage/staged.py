@@ -1,0 +1,112 @@
+"""One staged file: a name in the staging directory, a lock that says that its writer lives, and bytes in order.
+
+Rules of this room:
+
+- A staged file is live while its writer holds the lock on it (flock: the kernel drops it with the process). Whoever
+  finds one that nobody holds may remove it; age says nothing.
+- A descriptor is closed only when no thread uses it any more, though the task that asked was cancelled.
+- A byte is written only after it was promised.
+"""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from headgate.storage.disk import Disk, mapped
+from headgate.storage.ledger import Account
+
+__all__ = ["LocalStaged", "create_locked"]
+
+T = TypeVar("T")
+
+
+def create_locked(label: str, directory: int) -> int:
+    """Create the file `label` in `directory` and lock it; return its descriptor. Raises OSError. Blocks."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        fd = os.open(label, flags, 0o666, dir_fd=directory)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(fd)
+            os.unlink(label, dir_fd=directory)
+            raise
+        # A sweeper found it between its name and its lock: it is removing it, or has done so.
+        os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(label, dir_fd=directory)
+
+
+class LocalStaged:
+    """One staged file, under a name of its own in the staging directory.
+
+    `fd` is open and locked. `promise` sees to it that the next so many bytes may be written.
+    """
+
+    __slots__ = ("_account", "_busy", "_disk", "_fd", "_promise", "inode", "label", "name", "size")
+
+    def __init__(
+        self, disk: Disk, account: Account, promise: Callable[[int], Awaitable[None]], fd: int, label: str, name: str
+    ) -> None:
+        self._disk = disk
+        self._account = account
+        self._promise = promise
+        self._fd = fd
+        self._busy: asyncio.Future[Any] | None = None
+        self.inode = os.fstat(fd).st_ino
+        self.label = label  #: its name in the staging directory
+        self.name = name
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        account, size = self._account, len(data)
+        if account.written + size > account.reserved:
+            await self._promise(size)
+        # Inline while the page cache absorbs it: a thread costs half as much again.
+        if time.perf_counter() >= self._disk.pace.slow_until:
+            self._write(data)
+        else:
+            await self.run(lambda: self._write(data))
+        account.written += size
+        self.size += size
+
+    def _write(self, data: bytes) -> None:
+        began = time.perf_counter()
+        with mapped():
+            written = os.write(self._fd, data)
+            if written < len(data):  # a nearly full disk takes a part, and then says so
+                rest = memoryview(data)
+                while written < len(rest):
+                    written += os.write(self._fd, rest[written:])
+        self._disk.pace.wrote(began, time.perf_counter())
+
+    def sync(self) -> None:
+        """Blocks until every byte is durable."""
+        with mapped():
+            os.fsync(self._fd)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which uses the descriptor, in a thread."""
+        future = self._disk.run(function)
+        self._busy = future
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        """Close in a thread, after whatever still uses the descriptor there. That ends the lock, too."""
+        fd, self._fd = self._fd, -1
+        if self._busy is None or self._busy.done():
+            self._disk.later(lambda: os.close(fd))
+        else:
+            self._busy.add_done_callback(lambda future: self._abandoned(future, fd))
+
+    def _abandoned(self, future: "asyncio.Future[Any]", fd: int) -> None:
+        future.exception()  # looked at, so that asyncio does not log it: the file is gone and nobody asks any more
+        self._disk.later(lambda: os.close(fd))
