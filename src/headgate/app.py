@@ -54,7 +54,9 @@ def create_app(
         terminate_timeout=config.terminate_timeout,
     )
 
-    app = web.Application(middlewares=[problems, authentication(authenticate or only_user, open_to_all=HEALTH_ROUTES)])
+    app = web.Application(
+        middlewares=[problems(config), authentication(authenticate or only_user, open_to_all=HEALTH_ROUTES)]
+    )
     app[JOBS] = jobs
     UploadRoutes(config, jobs, storage, reserved=frozenset(generated), on_received=on_received).add_to(app.router)
     ExportRoutes(config, jobs, storage, generated).add_to(app.router)

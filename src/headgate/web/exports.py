@@ -21,6 +21,7 @@ from headgate.names import check_name
 from headgate.storage import Storage
 from headgate.transfer.send import send_generated, send_stored
 from headgate.transfer.watch import Waited, Watch, taken
+from headgate.web.answer import Answer
 from headgate.web.auth import USER
 from headgate.web.body import read_text
 from headgate.web.expect import deferred
@@ -91,7 +92,7 @@ class ExportRoutes:
                     await send_stored(job, request, response, source, waited)
         return response
 
-    async def terminate(self, request: web.Request) -> web.Response:
+    async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
 
     def _job(

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from headgate.errors import ShuttingDown
 from headgate.jobs import Jobs
+from headgate.web.answer import Answer, json_answer
 
 __all__ = ["HEALTH_ROUTES", "HealthRoutes"]
 
@@ -24,12 +25,12 @@ class HealthRoutes:
         router.add_get("/healthz", self.healthz, name="healthz")
         router.add_get("/readyz", self.readyz, name="readyz")
 
-    async def healthz(self, request: web.Request) -> web.Response:
+    async def healthz(self, request: web.Request) -> Answer:
         """200 as long as the loop turns."""
-        return web.json_response({"status": "alive"})
+        return json_answer({"status": "alive"})
 
-    async def readyz(self, request: web.Request) -> web.Response:
+    async def readyz(self, request: web.Request) -> Answer:
         """200 while new jobs are taken, 503 from the moment that the server drains."""
         if self._jobs.closing:
             raise ShuttingDown
-        return web.json_response({"status": "ready"})
+        return json_answer({"status": "ready"})

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from headgate.errors import HeadgateError, JobNotFound, MalformedRequest
 from headgate.jobs import Job, Jobs, Kind
+from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER, may_see
 
 __all__ = ["JOB", "JobRoutes", "job_headers", "job_json", "requested_job_id", "terminate_own"]
@@ -77,7 +78,7 @@ def parse_job_id(text: str, error: HeadgateError) -> UUID:
     return id_
 
 
-async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type[HeadgateError]) -> web.Response:
+async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type[HeadgateError]) -> Answer:
     """Terminate the user's jobs of `kind`, or the one that ``?job=`` names (an admin may name anybody's).
 
     Raises `none` if there is nothing to terminate, and AlreadyFinished if all there was is past its point of no return.
@@ -92,7 +93,7 @@ async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type
     if not chosen:
         raise none
     stopped = await jobs.terminate(*chosen, by=user.name)
-    return web.json_response({"terminated": [str(job.id) for job in stopped]})
+    return json_answer({"terminated": [str(job.id) for job in stopped]})
 
 
 class JobRoutes:
@@ -106,17 +107,17 @@ class JobRoutes:
         router.add_get("/jobs/{id}", self.show, name=JOB_ROUTE)
         router.add_delete("/jobs/{id}", self.terminate)
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> Answer:
         user = request[USER]
-        return web.json_response({"jobs": [job_json(job) for job in self._jobs if may_see(user, job)]})
+        return json_answer({"jobs": [job_json(job) for job in self._jobs if may_see(user, job)]})
 
-    async def show(self, request: web.Request) -> web.Response:
-        return web.json_response(job_json(self._find(request)))
+    async def show(self, request: web.Request) -> Answer:
+        return json_answer(job_json(self._find(request)))
 
-    async def terminate(self, request: web.Request) -> web.Response:
+    async def terminate(self, request: web.Request) -> Answer:
         job = self._find(request)
         await self._jobs.terminate(job, by=request[USER].name)
-        return web.json_response(job_json(job))
+        return json_answer(job_json(job))
 
     def _find(self, request: web.Request) -> Job:
         job = self._jobs.get(parse_job_id(request.match_info["id"], JobNotFound()))

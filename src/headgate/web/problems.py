@@ -4,7 +4,6 @@ Rules of this room:
 
 - Every answer of 400 and above that leaves headgate has a stable `code`, and shows nothing internal.
 - What a client did wrong, or a client that went away, is not worth a traceback; what we did wrong is, once.
-- An answer given before the body was read closes the connection: the rest of the body is nobody's.
 """
 
 import json
@@ -12,9 +11,11 @@ import logging
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
-from headgate.errors import ExportFailed, HeadgateError, ServerError, Unauthorized
+from headgate.config import Config
+from headgate.errors import Busy, ExportFailed, HeadgateError, ServerError, Unauthorized
+from headgate.web.answer import Answer
 from headgate.web.jobs import JOB, job_headers
 
 __all__ = ["problems"]
@@ -24,7 +25,7 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 logger = logging.getLogger("headgate.web")
 
 
-def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> web.Response:
+def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> Answer:
     """A problem+json response to `request`; if that began a job, it names the job."""
     job = request.get(JOB)
     body = {"type": f"urn:headgate:problem:{code}", "title": title, "status": status, "code": code}
@@ -33,7 +34,7 @@ def _problem(request: web.Request, status: int, code: str, title: str, detail: s
         body["detail"] = detail
     if job is not None:
         body["job"] = str(job.id)
-    return web.Response(
+    return Answer(
         status=status,
         reason=None if status in _PHRASES else title,
         body=json.dumps(body).encode(),
@@ -42,31 +43,47 @@ def _problem(request: web.Request, status: int, code: str, title: str, detail: s
     )
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into a problem."""
-    try:
-        return await handler(request)
-    except HeadgateError as error:
-        if isinstance(error, ServerError):
-            ours = error.__cause__ if isinstance(error, ExportFailed) else None
-            logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
-        response = _problem(request, error.status, error.code, error.title, error.detail)
-        if isinstance(error, Unauthorized):
-            response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        phrase = _PHRASES.get(error.status, error.reason)
-        response = _problem(request, error.status, phrase.lower().replace(" ", "-"), phrase)
-        response.headers.extend(
-            (name, value)
-            for name, value in error.headers.items()
-            if name not in (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
-        )
-    except Exception:
-        logger.exception("%s %s failed", request.method, request.path)
-        response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
-    if not request.content.is_eof():
-        response.force_close()
+def problems(config: Config) -> Middleware:
+    """A middleware that turns whatever a handler raises into a problem, and sees to it that an early answer arrives."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
+        try:
+            response = await handler(request)
+        except HeadgateError as error:
+            response = _told(request, error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = _refused(request, error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
+        if isinstance(response, Answer) and not request.content.is_eof():
+            response.before_the_end_of(request, config)
+        return response
+
+    return middleware
+
+
+def _told(request: web.Request, error: HeadgateError) -> Answer:
+    """An error of ours. What we did wrong is logged; that there is too much to do is not our doing."""
+    if isinstance(error, ServerError) and not isinstance(error, Busy):
+        ours = error.__cause__ if isinstance(error, ExportFailed) else None
+        logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
+    response = _problem(request, error.status, error.code, error.title, error.detail)
+    if isinstance(error, Unauthorized):
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if error.retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
+    return response
+
+
+def _refused(request: web.Request, error: web.HTTPException) -> Answer:
+    """An error of aiohttp's, in our form."""
+    phrase = _PHRASES.get(error.status, error.reason)
+    response = _problem(request, error.status, phrase.lower().replace(" ", "-"), phrase)
+    of_its_body = (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+    response.headers.extend((name, value) for name, value in error.headers.items() if name not in of_its_body)
     return response

@@ -14,6 +14,7 @@ from headgate.storage import Storage
 from headgate.transfer.multipart import Form
 from headgate.transfer.receive import OnReceived, receive
 from headgate.transfer.watch import Watch
+from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
@@ -43,7 +44,7 @@ class UploadRoutes:
         router.add_post("/upload", self.upload, expect_handler=deferred)
         router.add_delete("/upload/terminate", self.terminate)
 
-    async def upload(self, request: web.Request) -> web.Response:
+    async def upload(self, request: web.Request) -> Answer:
         """Stream the form's files in, as one job."""
         config = self._config
         form = Form(request, config)
@@ -74,9 +75,9 @@ class UploadRoutes:
                     )
         body = job_json(job) | {"files": [{"name": file.name, "size": file.size} for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
-        return web.json_response(body, status=201, headers=headers)
+        return json_answer(body, status=201, headers=headers)
 
-    async def terminate(self, request: web.Request) -> web.Response:
+    async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
 
 

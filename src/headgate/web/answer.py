@@ -1,0 +1,60 @@
+"""Answers that are whole from the start, and reach a client that is still sending.
+
+An answer that comes before the end of the request's body ends the connection: the rest of the body is nobody's. Closing
+at once would reset it, and many a client would lose the answer with it; RFC 9112, 9.6 asks the server to read on for a
+while. What is read for that is bounded in bytes and in seconds.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from headgate.config import Config
+
+__all__ = ["Answer", "json_answer"]
+
+
+class Answer(web.Response):
+    """A response that lingers, if `before_the_end_of` says so, until its client had time to read it."""
+
+    _request: web.Request | None = None
+    _config: Config
+
+    def before_the_end_of(self, request: web.Request, config: Config) -> None:
+        """This answers `request`, whose body has not been read to its end."""
+        self.force_close()
+        self._request, self._config = request, config
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        request, self._request = self._request, None
+        if request is not None:
+            try:
+                await self._linger(request)
+            except (ConnectionError, web.RequestPayloadError):
+                pass  # it is gone, or sends nothing that could be read on
+            finally:
+                request.protocol.force_close()  # or aiohttp would read on, without a limit in bytes
+
+    async def _linger(self, request: web.Request) -> None:
+        """Drop what still comes. A client that sends too much of it is read no further: it blocks, or looks up."""
+        left, until = self._config.linger_size, time.monotonic() + self._config.linger_timeout
+        # A look now and then: once a handler has returned, aiohttp tells nobody that the client is gone.
+        while request.transport is not None and (seconds := until - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(seconds, self._config.watch_interval)):
+                    if left <= 0:
+                        await asyncio.Event().wait()
+                    data = await request.content.readany()
+                    if not data:
+                        return
+                    left -= len(data)
+
+
+def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(body=json.dumps(body).encode(), status=status, headers=headers, content_type="application/json")
