@@ -59,9 +59,12 @@ CLIENTS = {"curl": by_curl, "aiohttp": by_aiohttp, "requests": by_requests, "htt
 @pytest.mark.parametrize("refusal", ["before the body", "at the name", "half-way", "no such route"])
 async def test_ordinary_clients_receive_an_early_refusal(root, tmp_path, regime, client, refusal):
     """Whatever the client was sending, it has the answer and not a reset."""
-    config = {"max_file_size": SIZE // 2} if refusal == "half-way" else {}
+    config = {"watch_interval": 0.05}
     if refusal == "half-way":
-        config["max_upload_size"] = 2 * SIZE  # so that Content-Length alone does not tell
+        config |= {
+            "max_file_size": SIZE // 2,
+            "max_upload_size": 2 * SIZE,
+        }  # Content-Length does not tell
     async with serving(root, handler_cancellation=regime, config=config) as server:
         (root / "taken").write_bytes(b"")
         name = "taken" if refusal == "at the name" else "new"

@@ -6,18 +6,23 @@ Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer,
 from aiohttp import web
 
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
+from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Waited
 
 __all__ = ["Body"]
 
 
 class Body:
-    """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said)."""
+    """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said).
 
-    __slots__ = ("_back", "_back_at", "_content", "_limit", "_request", "consumed", "waited")
+    `digester`: has every byte pass, if there is something to compute.
+    """
 
-    def __init__(self, request: web.Request, *, limit: int) -> None:
+    __slots__ = ("_back", "_back_at", "_content", "_digester", "_limit", "_request", "consumed", "waited")
+
+    def __init__(self, request: web.Request, *, limit: int, digester: Digester | None = None) -> None:
         self._request = request
+        self._digester = digester or None
         self._content = request.content
         self._limit = limit
         # What was read too far: all of it from `_back_at` on. An offset, because cutting lines off its front one by one
@@ -47,6 +52,8 @@ class Body:
         self.consumed += len(data)
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {self._limit} bytes.")
+        if self._digester is not None:
+            self._digester.update(data)
         return data
 
     def give_back(self, data: bytes) -> None:

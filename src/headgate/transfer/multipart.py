@@ -20,7 +20,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.transfer.body import Body
+from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Waited
+from headgate.wire.digests import parse_wish
 from headgate.wire.parameters import parse_parameters
 
 __all__ = ["FileBody", "Form"]
@@ -39,8 +41,8 @@ class _FormBody(Body):
 
     __slots__ = ("_overhead", "_overhead_limit")
 
-    def __init__(self, request: web.Request, *, limit: int, overhead_limit: int) -> None:
-        super().__init__(request, limit=limit)
+    def __init__(self, request: web.Request, *, limit: int, overhead_limit: int, digester: Digester) -> None:
+        super().__init__(request, limit=limit, digester=digester)
         self._overhead = 0
         self._overhead_limit = overhead_limit
 
@@ -130,14 +132,24 @@ class FileBody:
     """A file part: its name as sent, and its bytes."""
 
     filename: str
-    #: The next bytes, as many as came; none at the end. The hot path.
+    #: The next bytes, as many as came; none at the end. The hot path. Raises DigestMismatch at the end if the part came
+    #: with a digest that its bytes do not have.
     read: Callable[[], Awaitable[bytes]]
+    #: What was asked for; to be looked at when the file has been read.
+    digester: Digester
+
+    @property
+    def digests(self) -> dict[str, bytes]:
+        """By algorithm; when the file has been read."""
+        return self.digester.wanted
 
 
 class Form:
     """The multipart/form-data body of `request`.
 
-    Made before the body is read. Raises UnsupportedMedia, MalformedBody or TooLarge if the headers already tell.
+    Made before the body is read. Raises UnsupportedMedia, MalformedBody, MalformedRequest or TooLarge if the headers
+    already tell. Digests that come with the request are held against the whole body (RFC 9530, 2 and 3: the form is the
+    content), those that come with a part against its file.
     """
 
     def __init__(self, request: web.Request, config: Config) -> None:
@@ -156,7 +168,14 @@ class Form:
         #: Values of the form's other fields, the last of each name.
         self.fields: dict[str, str] = {}
         self._config = config
-        self._body = _FormBody(request, limit=config.body_size_limit, overhead_limit=config.max_form_size)
+        self._digester = Digester.expecting(request.headers)
+        self._wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
+        self._body = _FormBody(
+            request,
+            limit=config.body_size_limit,
+            overhead_limit=config.max_form_size,
+            digester=self._digester,
+        )
         # What ends the body after its last part: CRLF -- boundary -- CRLF.
         self._closing = len(boundary) + 8
         self._reader = _FormReader(
@@ -193,7 +212,7 @@ class Form:
         """The file parts, one after the other; each must be read to its end before the next is asked for.
 
         Fields on the way are collected in `fields`. Ends when the body has ended. Raises MalformedBody, TooLarge,
-        UnsupportedMedia, and what Body raises.
+        UnsupportedMedia, DigestMismatch, MalformedRequest, and what Body raises.
         """
         files = fields = 0
         while (part := await self._next()) is not None:
@@ -205,7 +224,7 @@ class Form:
                 files += 1
                 if files > self._config.max_files:
                     raise TooLarge(f"An upload may have {self._config.max_files} files.")
-                yield FileBody(parameters["filename"], part.read_chunk)
+                yield self._file(parameters["filename"], part)
                 assert part.at_eof(), "a file must be read to its end"
             else:
                 fields += 1
@@ -217,6 +236,19 @@ class Form:
                 self.fields[parameters.get("name", "")] = value
         while rest := await self._body.readany():  # an epilogue (RFC 2046, 5.1.1), to be ignored
             self._body.count_overhead(len(rest))
+        self._digester.check("The body")
+
+    def _file(self, filename: str, part: _PartReader) -> FileBody:
+        digester = Digester.expecting(part.headers, self._wanted)
+
+        async def read() -> bytes:
+            data = await part.read_chunk()
+            digester.update(data)
+            if not data:
+                digester.check(f"{filename!r}")
+            return data
+
+        return FileBody(filename, read if digester else part.read_chunk, digester)
 
     async def _next(self) -> _PartReader | None:
         try:

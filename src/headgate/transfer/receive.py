@@ -5,8 +5,8 @@ Knows no HTTP: whoever took the body apart hands in its files.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from headgate.aio import is_cancelled
@@ -23,10 +23,12 @@ logger = logging.getLogger("headgate.transfer")
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """A file of an upload: the name it is meant to have (or has, once published), and its bytes."""
+    """A file of an upload: the name it is meant to have (or has, once published), its bytes, and what was asked of its
+    digests, by algorithm."""
 
     name: str
     size: int
+    digests: Mapping[str, bytes] = field(default_factory=dict)
 
 
 #: Awaited after the last byte and before anything is published. Raising refuses the upload (422, its message).
@@ -42,6 +44,10 @@ class Incoming(Protocol):
     @property
     def read(self) -> Callable[[], Awaitable[bytes]]:
         """The next bytes, as many as came; none at the end."""
+
+    @property
+    def digests(self) -> Mapping[str, bytes]:
+        """The digests of the bytes that were asked for, when all have been read."""
 
 
 async def receive(
@@ -83,7 +89,7 @@ async def receive(
                 raise TooLarge(_too_large(config, limit))
             await write(chunk)
             advance(len(chunk))
-        received.append(ReceivedFile(name, staged.size))
+        received.append(ReceivedFile(name, staged.size, file.digests))
     if rule is None:
         raise NoFiles
     if on_conflict() is not rule:  # files were begun under another: what may be replaced is not decided afterwards

@@ -20,9 +20,10 @@ from headgate.aio import is_cancelled
 from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFailed
 from headgate.jobs import Job
 from headgate.storage import Source
+from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Waited
 
-__all__ = ["send_generated", "send_stored"]
+__all__ = ["digest_stored", "send_generated", "send_stored"]
 
 #: Bytes handed to the kernel at once. Large enough that the slicing costs nothing measurable against one sendfile for
 #: the whole file, small enough that the loop is not held for longer than a millisecond.
@@ -121,6 +122,14 @@ async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | 
         raise ExportFailed from error
     job.check()
     return chunk
+
+
+async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
+    """The digest of `source`, which is read for it from end to end. Raises StorageFailed."""
+    digester = Digester((), algorithm)
+    for offset in range(0, source.size, READ_SLICE):
+        digester.update(await _read(source, offset, min(READ_SLICE, source.size - offset)))
+    return digester.wanted
 
 
 async def _read(source: Source, offset: int, size: int) -> bytes:

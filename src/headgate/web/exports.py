@@ -19,13 +19,14 @@ from headgate.errors import ConfigError, MalformedRequest, NothingExporting, Uns
 from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
 from headgate.storage import Storage
-from headgate.transfer.send import send_generated, send_stored
+from headgate.transfer.send import digest_stored, send_generated, send_stored
 from headgate.transfer.watch import Waited, Watch, taken
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
 from headgate.web.body import read_text
 from headgate.web.expect import deferred
 from headgate.web.jobs import JOB, job_headers, requested_job_id, terminate_own
+from headgate.wire.digests import format_digests, parse_wish
 from headgate.wire.parameters import attachment
 
 __all__ = ["Export", "ExportRoutes", "checked_exports"]
@@ -76,8 +77,9 @@ class ExportRoutes:
         router.add_post("/export/terminate", self.terminate)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
-        """Stream a file out, as a job."""
+        """Stream a file out, as a job. A stored one has a digest if the client wants that (RFC 9530, 4)."""
         id_ = requested_job_id(request)
+        wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
         name = check_name(await self._requested_name(request))
         generate = self._exports.get(name)
         if generate is not None:
@@ -89,6 +91,8 @@ class ExportRoutes:
             async with await self._storage.open(name) as source, self._job(request, id_, name, source.size) as job:
                 response = self._response(request, job, name)
                 with self._watch(job, request) as waited:
+                    if wanted is not None:
+                        response.headers["Repr-Digest"] = format_digests(await digest_stored(source, wanted))
                     await send_stored(job, request, response, source, waited)
         return response
 

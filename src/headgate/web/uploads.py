@@ -4,6 +4,7 @@ POST /upload    DELETE /upload/terminate
 """
 
 import contextlib
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -12,12 +13,13 @@ from headgate.errors import InvalidOption, NothingUploading
 from headgate.jobs import Jobs, Kind
 from headgate.storage import Storage
 from headgate.transfer.multipart import Form
-from headgate.transfer.receive import OnReceived, receive
+from headgate.transfer.receive import OnReceived, ReceivedFile, receive
 from headgate.transfer.watch import Watch
 from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
+from headgate.wire.digests import format_digests
 
 __all__ = ["UploadRoutes"]
 
@@ -73,12 +75,18 @@ class UploadRoutes:
                         expected=lambda: form.expected,
                         on_received=self._on_received,
                     )
-        body = job_json(job) | {"files": [{"name": file.name, "size": file.size} for file in files]}
+        body = job_json(job) | {"files": [_file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
         return json_answer(body, status=201, headers=headers)
 
     async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
+
+
+def _file_json(file: ReceivedFile) -> dict[str, Any]:
+    # In the body: a Repr-Digest header would speak of this answer, not of the files (RFC 9530, 3).
+    digest = {"repr_digest": format_digests(file.digests)} if file.digests else {}
+    return {"name": file.name, "size": file.size} | digest
 
 
 def _on_conflict(text: str | None, default: OnConflict) -> OnConflict:
