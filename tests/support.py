@@ -19,6 +19,8 @@ from aiohttp import web
 from yarl import URL
 
 from headgate import JOBS, Config, Job, Jobs, User, create_app
+from headgate.app import local_storage
+from headgate.storage import LocalStorage
 
 BOUNDARY = "----headgate-test-boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -84,6 +86,7 @@ class Server:
     root: Path
     client: aiohttp.ClientSession
     runner: web.AppRunner
+    storage: LocalStorage
 
     @property
     def jobs(self) -> Jobs:
@@ -126,7 +129,9 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Run an application on a real socket, mounted under `prefix` if one is given."""
     # A test that ends with a transfer under way does not mean to wait for it.
-    app = create_app(Config(root=root, **({"drain_timeout": 0} | (config or {}))), **create)
+    settings = Config(root=root, **({"drain_timeout": 0} | (config or {})))
+    storage = local_storage(settings)
+    app = create_app(settings, **({"storage": storage} | create))
     top = app
     if host_middleware is not None:
         prefix = prefix or "/mounted"
@@ -147,7 +152,7 @@ async def serving(
         await site.start()
         url = f"http://127.0.0.1:{site.port}{prefix}"
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE * 3)) as client:
-            yield Server(app, url, root, client, runner)
+            yield Server(app, url, root, client, runner, storage)
     finally:
         if runner.server is not None:  # the test did not stop it itself
             await runner.cleanup()

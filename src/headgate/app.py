@@ -46,7 +46,7 @@ def create_app(
     """
     config = config or Config()
     generated = checked_exports(exports)
-    storage = storage or _local_storage(config)
+    storage = storage or local_storage(config)
     jobs = Jobs(
         max_jobs=config.max_jobs,
         max_jobs_per_owner=config.max_jobs_per_owner,
@@ -80,7 +80,7 @@ def create_app(
     return app
 
 
-def _local_storage(config: Config) -> Storage:
+def local_storage(config: Config) -> Storage:
     return LocalStorage(
         config.root,
         threads=config.storage_threads,
