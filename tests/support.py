@@ -4,6 +4,7 @@ Nothing here sleeps to let something happen; `eventually` waits for a condition 
 """
 
 import asyncio
+import io
 import os
 import ssl
 import time
@@ -112,7 +113,9 @@ class Server:
 
     async def upload(self, filename: str, data: bytes, **kwargs: Any) -> aiohttp.ClientResponse:
         headers = FORM | kwargs.pop("headers", {})
-        return await self.client.post(self.url + "/upload", data=file_form(filename, data), headers=headers, **kwargs)
+        return await self.client.post(
+            self.url + "/upload", data=io.BytesIO(file_form(filename, data)), headers=headers, **kwargs
+        )
 
 
 @asynccontextmanager

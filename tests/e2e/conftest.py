@@ -82,14 +82,15 @@ class Curl:
     body: bytes
 
 
-async def curl(*arguments: str) -> Curl:
+async def curl(*arguments: str, stdin: bytes | None = None) -> Curl:
     """Run curl, and wait for it."""
     process = await asyncio.create_subprocess_exec(
         *("curl", "--silent", "--show-error", "--max-time", "120", "--write-out", "%{stderr}%{http_code}", *arguments),
+        stdin=None if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    body, errors = await process.communicate()
+    body, errors = await process.communicate(stdin)
     status = re.search(rb"(\d{3})$", errors)
     return Curl(process.returncode, int(status[1]) if status else 0, body)
 

@@ -148,6 +148,32 @@ async def test_while_it_drains_it_answers_and_takes_no_new_jobs(root, tmp_path):
         assert server.files() == ["big", "there"]
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /jobs", b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nX-Slow: 1"])
+@pytest.mark.parametrize("earlier", [0, 1], ids=["first request", "second request"])
+async def test_a_connection_that_does_not_come_to_its_request_is_closed(root, sent, earlier):
+    """However little by little its headers come, they must have come by the deadline. An upload has all its time."""
+    async with running(root, "--header-timeout", "0.5") as server:
+        upload = asyncio.create_task(
+            curl("--limit-rate", "1M", "-F", "file=@-;filename=a", f"{server.url}/upload", stdin=b"x" * 2_000_000)
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        if earlier:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"alive" in await reader.readuntil(b"}")
+        writer.write(sent)
+
+        async def trickle():
+            while True:
+                await asyncio.sleep(0.05)  # the trickle
+                writer.write(b"x" if sent else b"")
+
+        trickling = asyncio.create_task(trickle())
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        trickling.cancel()
+        writer.close()
+        assert (await upload).status == 201
+
+
 async def test_over_tls_everything_works_exports_included(root, tmp_path):
     """A file larger than any buffer goes in and out whole; a terminated export is truncated there too."""
     authority = trustme.CA()
