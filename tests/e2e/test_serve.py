@@ -154,7 +154,7 @@ async def test_a_connection_that_does_not_come_to_its_request_is_closed(root, se
     """However little by little its headers come, they must have come by the deadline. An upload has all its time."""
     async with running(root, "--header-timeout", "0.5") as server:
         upload = asyncio.create_task(
-            curl("--limit-rate", "1M", "-F", "file=@-;filename=a", f"{server.url}/upload", stdin=b"x" * 2_000_000)
+            curl("--limit-rate", "1M", "-F", "file=@-;filename=a", f"{server.url}/upload", stdin=b"x" * 800_000)
         )
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
         if earlier:

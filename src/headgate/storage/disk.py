@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
@@ -124,6 +124,7 @@ class Disk:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
         self._names.shutdown(wait=True)
         self._threads.shutdown(wait=True)
-        os.close(self.staging)
-        os.close(self.root)
+        for directory in (self.staging, self.root):
+            with suppress(OSError):
+                os.close(directory)
         self.root = self.staging = -1

@@ -118,7 +118,7 @@ class Publication:
                 for name in (replacement, backup):
                     unlink(name, staging)
                 raise
-        self._placed.append(placed)
+            self._placed.append(placed)
 
     def _take_back(self) -> None:
         """Undo what was placed, as far as it is still ours: a name that somebody has replaced since is theirs."""
