@@ -51,12 +51,17 @@ class Process:
 
 
 @asynccontextmanager
-async def running(root: Path, *arguments: str, environment: dict[str, str] | None = None) -> AsyncIterator[Process]:
-    """Run ``headgate serve`` on a free port; on leaving it is stopped, and its log holds no traceback."""
+async def running(
+    root: Path, *arguments: str, environment: dict[str, str] | None = None, launcher: tuple[str, ...] = ()
+) -> AsyncIterator[Process]:
+    """Run ``headgate serve`` on a free port; on leaving it is stopped, and its log holds no traceback.
+
+    `launcher`: a command that runs it.
+    """
     log = root.with_name(root.name + ".log")
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "headgate", "serve", "--port", "0", "--root", str(root), *arguments),
+            *(*launcher, sys.executable, "-m", "headgate", "serve", "--port", "0", "--root", str(root), *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             env=os.environ | (environment or {}),

@@ -25,7 +25,7 @@ from support import FORM, HeldUpload, Server, eventually, form, part, serving
 #: The calls of the operating system that can fail. Those that only look at a descriptor cannot.
 CALLS = (
     *("open", "write", "fsync", "link", "rename", "unlink", "stat", "fstat", "statvfs", "pread", "mkdir"),
-    *("setxattr", "getxattr", "scandir", "close", "flock", "preadv"),
+    *("setxattr", "getxattr", "scandir", "close", "flock", "preadv", "posix_fadvise"),
 )
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS)

@@ -507,3 +507,43 @@ async def test_a_file_that_a_thread_still_creates_does_not_outlive_its_stage(roo
         await task
     await storage.close()
     assert os.listdir(root / ".staging") == []
+
+
+async def test_what_is_not_in_memory_is_fetched_by_a_thread_before_the_loop_sends_it(storage, root, monkeypatch):
+    """The loop does not wait for a cold file's disk (G7); what is in memory costs no thread."""
+    (root / "a").write_bytes(b"x" * 3_000_000)
+    loop_thread = threading.get_ident()
+    fetched = []
+    real = os.pread
+
+    def pread(fd, size, offset):
+        assert threading.get_ident() != loop_thread
+        fetched.append((offset, size))
+        return real(fd, size, offset)
+
+    def cold(*args):
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "pread", pread)
+    async with await storage.open("a") as opened:
+        monkeypatch.setattr(os, "preadv", lambda *args: 1)
+        await opened.ready(0, 1_000_000)
+        assert fetched == []
+        monkeypatch.setattr(os, "preadv", cold)
+        await opened.ready(1_000_000, 1_000_000)
+        assert (fetched[0][0], sum(size for _, size in fetched)) == (1_000_000, 1_000_000)
+    monkeypatch.undo()
+
+
+async def test_a_cold_file_is_known_to_be_cold(storage, root):
+    """As the kernel tells, where it does."""
+    with (root / "a").open("wb") as file:
+        file.write(b"x" * 3_000_000)
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    async with await storage.open("a") as opened:
+        if opened._is_cached(0, 1_000_000):
+            pytest.skip("this file system does not tell, or keeps everything in memory")
+        await opened.ready(0, 1_000_000)
+        assert opened._is_cached(0, 1_000_000)

@@ -98,6 +98,9 @@ class Source(Protocol):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
+    async def ready(self, offset: int, size: int) -> None:
+        """Return when the `size` bytes of `file` from `offset` can be read without waiting for the disk (G7)."""
+
     async def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
 

@@ -4,13 +4,22 @@ import asyncio
 import errno
 import os
 import stat
+from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 from headgate.errors import FileNotFound
 from headgate.storage.disk import Disk, mapped
 
 __all__ = ["LocalSource", "open_source"]
+
+T = TypeVar("T")
+
+#: Bytes that a thread reads at once to have them in the page cache.
+FETCH = 256 * 1024
+
+#: Bytes that the kernel is asked to bring in beyond those, so that the disk works while the client takes them.
+AHEAD = 4 * 1024 * 1024
 
 #: What opening a name that is not a readable regular file may raise: absent, a symlink, a socket.
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
@@ -42,7 +51,7 @@ class LocalSource:
 
     def __init__(self, disk: Disk, file: BinaryIO, size: int) -> None:
         self._disk = disk
-        self._reading: asyncio.Future[bytes] | None = None
+        self._reading: asyncio.Future[Any] | None = None
         self.file = file
         self.size = size
 
@@ -57,9 +66,36 @@ class LocalSource:
         else:
             self._reading.add_done_callback(lambda _: self._disk.later(self.file.close))
 
+    async def ready(self, offset: int, size: int) -> None:
+        if not self._is_cached(offset, size):
+            await self._run(lambda: self._fetch(offset, size))
+
+    def _is_cached(self, offset: int, size: int) -> bool:
+        """Are these bytes in the page cache, as far as their ends tell? It is read ahead and dropped in long runs."""
+        byte = [bytearray(1)]
+        try:
+            for place in (offset, offset + size - 1):
+                os.preadv(self.file.fileno(), byte, place, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # not offered here (tmpfs has nothing to wait for), or an error that sending will meet, too
+            return True
+        return True
+
+    def _fetch(self, offset: int, size: int) -> None:
+        with mapped():
+            for place in range(offset, offset + size, FETCH):
+                os.pread(self.file.fileno(), min(FETCH, offset + size - place), place)
+            os.posix_fadvise(self.file.fileno(), offset + size, AHEAD, os.POSIX_FADV_WILLNEED)
+
     async def read(self, offset: int, size: int) -> bytes:
-        self._reading = self._disk.run(lambda: self._read(offset, size))
-        return await asyncio.shield(self._reading)
+        return await self._run(lambda: self._read(offset, size))
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which uses the descriptor, in a thread."""
+        future = self._disk.run(function)
+        self._reading = future
+        return await asyncio.shield(future)
 
     def _read(self, offset: int, size: int) -> bytes:
         with mapped():

@@ -150,6 +150,7 @@ async def _sendfile(job: Job, request: web.Request, source: Source, end: int, wa
     sent = 0
     while sent < end:
         count = min(SENDFILE_SLICE, end - sent)
+        await source.ready(sent, count)
         try:
             with waited:
                 done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
