@@ -6,6 +6,7 @@ workers that upload, replace and export until the server is killed under them, a
 """
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
-from support import FORM, PATIENCE, form, part
+from support import FORM, PATIENCE, eventually, form, part
 
 SIZES = (0, 1, 1000, 100_000, 600_000, 2_000_000)
 
@@ -245,7 +246,8 @@ async def _work_until_killed(server: Killable, workers: list[Worker], dice: rand
             progress.clear()
             if all(worker.phase == "held" for worker in workers):
                 break
-            await asyncio.wait([asyncio.create_task(progress.wait())], timeout=0.5)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(progress.wait(), 0.5)
         await asyncio.sleep(dice.random() * 0.02)  # the random point
         result.phases.update(worker.phase for worker in workers)
         await server.kill()
