@@ -1,8 +1,8 @@
 """``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it.
 
-aiohttp answers the expectation before any middleware has run. A route with `deferred` leaves it open; the handler calls
-`proceed` when everything that the headers can tell has been checked, right before it reads the body. Whatever it
-refuses before that is refused without a byte of the body.
+aiohttp answers the expectation before any middleware has run, and an unknown one with its own words. All our routes
+leave it open (`deferred`); a handler that reads a body calls `proceed` when everything that the headers can tell has
+been checked, right before it does. Whatever it refuses before that is refused without a byte of the body.
 """
 
 from aiohttp import HttpVersion11, hdrs, web

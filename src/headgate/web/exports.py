@@ -74,7 +74,7 @@ class ExportRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/export", self.export, expect_handler=deferred)
-        router.add_post("/export/terminate", self.terminate)
+        router.add_post("/export/terminate", self.terminate, expect_handler=deferred)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         """Stream a file out, as a job. A stored one has a digest if the client wants that (RFC 9530, 4)."""

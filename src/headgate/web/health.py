@@ -8,6 +8,7 @@ from aiohttp import web
 from headgate.errors import ShuttingDown
 from headgate.jobs import Jobs
 from headgate.web.answer import Answer, json_answer
+from headgate.web.expect import deferred
 
 __all__ = ["HEALTH_ROUTES", "HealthRoutes"]
 
@@ -22,8 +23,8 @@ class HealthRoutes:
         self._jobs = jobs
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/healthz", self.healthz, name="healthz")
-        router.add_get("/readyz", self.readyz, name="readyz")
+        router.add_get("/healthz", self.healthz, name="healthz", expect_handler=deferred)
+        router.add_get("/readyz", self.readyz, name="readyz", expect_handler=deferred)
 
     async def healthz(self, request: web.Request) -> Answer:
         """200 as long as the loop turns."""

@@ -14,6 +14,7 @@ from headgate.errors import HeadgateError, JobNotFound, MalformedRequest
 from headgate.jobs import Job, Jobs, Kind
 from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER, may_see
+from headgate.web.expect import deferred
 
 __all__ = ["JOB", "JobRoutes", "job_headers", "job_json", "requested_job_id", "terminate_own"]
 
@@ -103,9 +104,9 @@ class JobRoutes:
         self._jobs = jobs
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/jobs", self.list)
-        router.add_get("/jobs/{id}", self.show, name=JOB_ROUTE)
-        router.add_delete("/jobs/{id}", self.terminate)
+        router.add_get("/jobs", self.list, expect_handler=deferred)
+        router.add_get("/jobs/{id}", self.show, name=JOB_ROUTE, expect_handler=deferred)
+        router.add_delete("/jobs/{id}", self.terminate, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> Answer:
         user = request[USER]

@@ -44,7 +44,7 @@ class UploadRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
-        router.add_delete("/upload/terminate", self.terminate)
+        router.add_delete("/upload/terminate", self.terminate, expect_handler=deferred)
 
     async def upload(self, request: web.Request) -> Answer:
         """Stream the form's files in, as one job."""

@@ -1,0 +1,177 @@
+"""Bad and odd requests without end: valid ones, broken in ways that parsers are known to stumble over.
+
+`request(dice)` gives the bytes of one; everything about it is drawn from `dice`, so that a seed is a reproduction. What
+is found becomes a plain test beside the parser that it broke.
+"""
+
+import json
+import random
+import urllib.parse
+from collections.abc import Callable
+
+from support import BOUNDARY, END, part
+
+#: Pieces that mean something to some parser, somewhere.
+TOKENS: tuple[bytes, ...] = (
+    *(b"\r\n", b"\n", b"\r", b"\x00", b"--", b"\r\n--", b'"', b"\\", b"'", b";", b"=", b",", b":", b" ", b"\t", b"%"),
+    *(b"--" + BOUNDARY.encode(), b"\r\n--" + BOUNDARY.encode() + b"--", BOUNDARY.encode()[:10], b"\xff\xfe", b"\xc3"),
+    *(b"filename=", b"filename*=utf-8''%00", b'filename="', b"name=", b"boundary=", b"multipart/mixed", b"charset=x"),
+    *(b"Content-Disposition: ", b"Content-Type: ", b"Content-Transfer-Encoding: base64", b"Content-Length: 3"),
+    *(b"0\r\n\r\n", b"ffffffff\r\n", b"-1", b"1e9", b"../", b"%2e%2e%2f", "\u202e".encode(), b"\xf0\x9f\x98\x80"),
+    *(b"GET / HTTP/1.1\r\n\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"A" * 9000),
+)  # fmt: skip
+
+NAMES = (
+    *(
+        "a",
+        "report.csv",
+        "..",
+        ".",
+        "",
+        "a/b",
+        "a\\b",
+        "/etc/passwd",
+        ".staging",
+        "a\x00b",
+        "a\nb",
+        "é" * 200,
+        "x" * 300,
+    ),
+    *("a b", 'a"b', "a;b", "\u202egnp.exe", "CON", "a.", "-rf", "%2e%2e%2fa", "\udcff", "\ud83d\ude00"),
+)
+
+VALUES = {
+    "Job-Id": ("", "x", "00000000-0000-4000-8000-000000000001", "{00000000-0000-4000-8000-000000000002}", "1" * 36),
+    "Expect": ("100-continue", "100-Continue", "miracles", ""),
+    "Content-Digest": ("sha-256=:AAAA:", "sha-256", "md5=:AAAA:", "sha-512=:" + "A" * 86 + "==:", ",", "x" * 5000),
+    "Repr-Digest": ("sha-256=:" + "A" * 43 + "=:", "sha-256=?1", "a=:b:, c"),
+    "Want-Repr-Digest": ("sha-256=1", "sha-512=10, sha-256=3", "sha-256=11", "sha-256=", "x"),
+    "Content-Encoding": ("gzip", "identity", "br", ""),
+    "Transfer-Encoding": ("chunked", "gzip", "chunked, chunked", "identity"),
+    "Content-Length": ("0", "-1", "+5", "5, 5", "1000000000000000000000", "x", "0x10"),
+    "Authorization": ("Bearer x", "Basic eDp5", "Bearer"),
+    "auth_token": ("x", "\xff"),
+    "Range": ("bytes=0-", "bytes=-1", "bytes=0-0,0-0,0-0"),
+    "Host": ("localhost", "", "a b", "evil.example"),
+    "Connection": ("close", "keep-alive", "upgrade"),
+    "Upgrade": ("websocket",),
+}
+
+CONTENT_TYPES = (
+    *(f"multipart/form-data; boundary={BOUNDARY}", f'Multipart/Form-Data; charset=utf-8; boundary="{BOUNDARY}"'),
+    *("multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=x", "text/plain", ""),
+    *(f"multipart/form-data; boundary={'x' * 71}", "multipart/form-data; boundary=a\x0bb", "multipart/form-data;;;="),
+)
+
+
+def _part(dice: random.Random) -> bytes:
+    name = dice.choice(NAMES) if dice.random() < 0.5 else f"f{dice.getrandbits(40)}"
+    data = dice.randbytes(dice.choice((0, 1, 10, 1000, 5000)))
+    raw = part("NAME" if dice.random() < 0.8 else None, data, headers=dice.choice(("", "", "X: y\r\n", "Bad\r\n")))
+    return raw.replace(b"NAME", name.encode(errors="surrogatepass"))
+
+
+def form_body(dice: random.Random) -> bytes:
+    preamble = dice.choice((b"", b"", b"preamble\r\n"))
+    epilogue = dice.choice((b"", b"", b"epilogue"))
+    return preamble + b"".join(_part(dice) for _ in range(dice.choice((0, 1, 1, 2, 5)))) + END + epilogue
+
+
+def _export_body(dice: random.Random) -> tuple[str, bytes]:
+    name = dice.choice(NAMES)
+    fields = dice.choice(
+        ({"filename": name}, {"filename": [name]}, {"filename": None}, {"file": name}, [name], name, 5)
+    )
+    if dice.random() < 0.5:
+        return "application/json", json.dumps(fields).encode() if dice.random() < 0.8 else b"[" * 5000
+    raw = urllib.parse.urlencode({"filename": name.encode(errors="surrogatepass")}).encode()
+    return "application/x-www-form-urlencoded", raw
+
+
+def mutated(dice: random.Random, data: bytes, times: int) -> bytes:
+    """`data`, changed `times` times: bytes flipped, cut, doubled, moved, or a token put in."""
+    for _ in range(times):
+        start = dice.randrange(len(data) + 1)
+        end = min(len(data), start + dice.choice((0, 1, 2, 10, 100)))
+        change = dice.randrange(6)
+        if change == 0 and start < len(data):
+            data = data[:start] + bytes([dice.randrange(256)]) + data[start + 1 :]
+        elif change == 1:
+            data = data[:start] + data[end:]
+        elif change == 2:
+            data = data[:end] + data[start:end] * dice.choice((1, 3)) + data[end:]
+        elif change == 3:
+            data = data[:start] + dice.choice(TOKENS) + data[end:]
+        elif change == 4:
+            data = data[:start] + dice.choice(TOKENS) + data[start:]
+        else:
+            data = data[: max(start, 1)]
+    return data
+
+
+def _headers(dice: random.Random) -> list[tuple[str, str]]:
+    chosen = dice.sample(sorted(VALUES), dice.choice((0, 0, 1, 1, 2, 4)))
+    return [(name, dice.choice(VALUES[name])) for name in chosen]
+
+
+def _assemble(dice: random.Random, line: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
+    names = {name for name, _ in headers}
+    if "Host" not in names:
+        headers = [("Host", "localhost"), *headers]
+    if "Content-Length" not in names and "Transfer-Encoding" not in names:
+        headers = [*headers, ("Content-Length", str(len(body) + dice.choice((0, 0, 0, 0, -1, 1, 1000))))]
+    if ("Transfer-Encoding", "chunked") in headers:
+        middle = dice.randrange(len(body) + 1)
+        pieces = [piece for piece in (body[:middle], body[middle:]) if piece]
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1", "replace")
+    return line.encode("latin-1", "replace") + b" HTTP/1.1\r\n" + lines + b"\r\n" + body
+
+
+def upload(dice: random.Random) -> bytes:
+    type_ = CONTENT_TYPES[0] if dice.random() < 0.8 else dice.choice(CONTENT_TYPES)
+    query = dice.choice(("", "", "?on_conflict=rename", "?on_conflict=%00", "?on_conflict=replace&on_conflict=x", "?%"))
+    body = form_body(dice)
+    if dice.random() < 0.7:
+        body = mutated(dice, body, dice.choice((1, 1, 2, 5)))
+    return _assemble(dice, f"POST /upload{query}", [("Content-Type", type_), *_headers(dice)], body)
+
+
+def export(dice: random.Random) -> bytes:
+    type_, body = _export_body(dice)
+    if dice.random() < 0.3:
+        body = mutated(dice, body, 2)
+    return _assemble(dice, "POST /export", [("Content-Type", type_), *_headers(dice)], body)
+
+
+def control(dice: random.Random) -> bytes:
+    id_ = dice.choice(("x", "%00", "..", "00000000-0000-4000-8000-000000000001", "%2e%2e", "a" * 2000, "%ff", "1?x=%"))
+    method = dice.choice(("GET", "DELETE", "PATCH", "POST", "HEAD", "OPTIONS", "PUT", "BREW"))
+    path = dice.choice(
+        (f"/jobs/{id_}", f"/upload/terminate?job={id_}", f"/export/terminate?job={id_}", "/jobs", "//", id_)
+    )
+    return _assemble(dice, f"{method} {path}", _headers(dice), dice.choice((b"", b"", b"body")))
+
+
+def broken(dice: random.Random) -> bytes:
+    """A request that is not even HTTP any more, mostly."""
+    return mutated(dice, dice.choice((upload, export, control))(dice), dice.choice((1, 3, 10)))
+
+
+def garbage(dice: random.Random) -> bytes:
+    return dice.randbytes(dice.choice((1, 100, 10_000)))
+
+
+KINDS: dict[str, Callable[[random.Random], bytes]] = {
+    "upload": upload,
+    "export": export,
+    "control": control,
+    "broken": broken,
+    "garbage": garbage,
+}
+WEIGHTS = (10, 3, 2, 4, 1)
+
+
+def request(dice: random.Random) -> bytes:
+    """The bytes of one request, from a fresh connection's beginning."""
+    return KINDS[dice.choices(sorted(KINDS, key=list(KINDS).index), WEIGHTS)[0]](dice)
