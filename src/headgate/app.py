@@ -13,6 +13,7 @@ from headgate.web.exports import Export, ExportRoutes, checked_exports
 from headgate.web.health import HEALTH_ROUTES, HealthRoutes
 from headgate.web.jobs import JobRoutes
 from headgate.web.problems import problems
+from headgate.web.unrouted import Unrouted
 from headgate.web.uploads import UploadRoutes
 
 __all__ = ["JOBS", "create_app"]
@@ -62,6 +63,7 @@ def create_app(
     ExportRoutes(config, jobs, storage, generated).add_to(app.router)
     JobRoutes(jobs).add_to(app.router)
     HealthRoutes(jobs).add_to(app.router)
+    app.router.register_resource(Unrouted(app.router))
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         await storage.start()

@@ -7,7 +7,6 @@ limit, and that the embedding service refuses.
 
 import asyncio
 import gc
-import logging
 import os
 import random
 from collections import Counter
@@ -17,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 
 from faults.clients import ABORTS, EXPORT, a_form, abort, named
+from faults.log import faults_logged
 from support import FORM, Server, eventually, part, serving
 
 #: Bytes of the stored export: more than buffers take.
@@ -116,24 +115,6 @@ class _Baseline:
         return self.descriptors <= other.descriptors and self.tasks <= other.tasks
 
 
-def is_fault(record: logging.LogRecord) -> bool:
-    """Is this a line that nobody but us is to blame for? aiohttp says of what is not HTTP that it cannot handle it."""
-    error = record.exc_info[1] if record.exc_info else None
-    return record.levelno >= logging.ERROR and not isinstance(error, HttpProcessingError)
-
-
-class _Errors(logging.Handler):
-    """What must not be in a log: tracebacks, and whatever asyncio has to complain of."""
-
-    def __init__(self, failures: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self._failures = failures
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if len(self._failures) < 100 and is_fault(record):
-            self._failures.append(f"logged: {record.name}: {record.getMessage()} {record.exc_info}"[:500])
-
-
 async def many_aborts(
     root: Path, *, count: int, seed: int = 1, at_once: int = 20, handler_cancellation: bool = False
 ) -> AbortResult:
@@ -150,7 +131,6 @@ async def many_aborts(
 
     config = {"max_file_size": LIMIT, "quota": 10**12, "quota_per_owner": 10**12, "watch_interval": 0.05}
     config |= {"linger_timeout": 0.2, "idle_timeout": 1.0, "max_jobs_per_owner": 10_000}
-    errors = _Errors(result.failures)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
             serving(
@@ -170,15 +150,10 @@ async def many_aborts(
         await _some(server, iter(range(2 * len(KINDS))), seed - 1, AbortResult())  # threads, caches
         await _settled(server)
         before = _Baseline.now()
-        for name in ("headgate", "aiohttp", "asyncio"):
-            logging.getLogger(name).addHandler(errors)
-        try:
+        with faults_logged(result.failures):
             numbers = iter(range(count))
             await asyncio.gather(*(_some(server, numbers, seed, result) for _ in range(at_once)))
             await _settled(server)
-        finally:
-            for name in ("headgate", "aiohttp", "asyncio"):
-                logging.getLogger(name).removeHandler(errors)
         with suppress(AssertionError):  # then the figures tell
             await eventually(lambda: _Baseline.now().is_within(before), "the baseline")
         after = _Baseline.now()

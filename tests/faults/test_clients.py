@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from faults.aborts import KINDS, is_fault, many_aborts
+from faults.aborts import KINDS, many_aborts
 from faults.clients import ABORTS, EXPORT, abort
+from faults.log import is_fault
 from support import eventually, serving
 
 

@@ -42,7 +42,7 @@ NAMES = (
 
 VALUES = {
     "Job-Id": ("", "x", "00000000-0000-4000-8000-000000000001", "{00000000-0000-4000-8000-000000000002}", "1" * 36),
-    "Expect": ("100-continue", "100-Continue", "miracles", ""),
+    "Expect": ("100-continue", "100-Continue", "miracles", "\xe6", ""),
     "Content-Digest": ("sha-256=:AAAA:", "sha-256", "md5=:AAAA:", "sha-512=:" + "A" * 86 + "==:", ",", "x" * 5000),
     "Repr-Digest": ("sha-256=:" + "A" * 43 + "=:", "sha-256=?1", "a=:b:, c"),
     "Want-Repr-Digest": ("sha-256=1", "sha-512=10, sha-256=3", "sha-256=11", "sha-256=", "x"),

@@ -1,9 +1,14 @@
 """GET /jobs, GET and DELETE /jobs/{id}; health; and how a job reads."""
 
+import asyncio
+import re
 from datetime import datetime
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from headgate import Config, create_app
 from headgate.errors import JobNotFound
 from headgate.web.jobs import parse_job_id
 from support import HeldUpload, as_user, form, part, serving, token_users
@@ -118,6 +123,36 @@ async def test_every_other_call_is_a_problem(server, method, path, status, code)
     assert (status == 405) == ("Allow" in response.headers)
     assert "script" not in text
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("line", ["GET /nothing", "PUT /upload", "OPTIONS *", "GET /jobs", "DELETE /upload/terminate"])
+@pytest.mark.parametrize("expect", [b"100-continue", b"miracles", b"100-\xe6ontinue"])
+async def test_an_expectation_changes_no_answer_of_a_call_without_a_body(server, line, expect):
+    """aiohttp would answer what no route takes with its own 417, or fail at a byte that is not text."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    answers = []
+    for more in (b"", b"Expect: " + expect + b"\r\n"):
+        writer.write(line.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        answers.append((head.split(b"\r\n")[0], await reader.readexactly(length)))
+    writer.close()
+    assert answers[0] == answers[1]
+
+
+async def test_routes_that_are_added_later_are_reached(root):
+    """Whatever their pattern; what headgate says of unknown paths comes last."""
+
+    async def theirs(request: web.Request) -> web.Response:
+        return web.Response(text="theirs")
+
+    app = create_app(Config(root=root))
+    app.router.add_get("/{name}", theirs)
+    app.router.add_get("/{name}/{rest:.*}", theirs)
+    async with TestClient(TestServer(app)) as client:
+        for path, status in (("/any", 200), ("/any/thing/else", 200), ("/healthz", 200), ("/", 404)):
+            async with client.get(path) as response:
+                assert response.status == status, path
 
 
 async def test_health_needs_no_name(team):

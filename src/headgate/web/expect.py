@@ -7,7 +7,7 @@ been checked, right before it does. Whatever it refuses before that is refused w
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from headgate.errors import ExpectationFailed
+from headgate.errors import Disconnected, ExpectationFailed
 
 __all__ = ["deferred", "proceed"]
 
@@ -17,12 +17,18 @@ async def deferred(request: web.Request) -> None:
 
 
 async def proceed(request: web.Request) -> None:
-    """Tell a client that waits for it to send the body. Raises ExpectationFailed for any other expectation."""
+    """Tell a client that waits for it to send the body.
+
+    Raises ExpectationFailed for any other expectation, Disconnected if the client no longer waits.
+    """
     expect = request.headers.get(hdrs.EXPECT)
     if expect is None or request.version < HttpVersion11:  # RFC 9110: a server ignores it in HTTP/1.0
         return
     if expect.lower() != "100-continue":
         raise ExpectationFailed
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    try:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    except ConnectionError:
+        raise Disconnected from None
     # What is counted as sent decides whether an error can still be answered; an interim response does not count.
     request.writer.output_size = 0
