@@ -39,9 +39,9 @@ def require(part: str, present: bool) -> None:
         pytest.skip(message)
 
 
-async def eventually(condition: Callable[[], Any], what: str = "the condition") -> Any:
+async def eventually(condition: Callable[[], Any], what: str = "the condition", seconds: float = PATIENCE) -> Any:
     """Wait until `condition()` is true, and return what it gave."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} never came true"
         await asyncio.sleep(0.001)

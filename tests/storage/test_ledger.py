@@ -5,13 +5,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headgate.errors import QuotaExceeded, StorageFull
-from headgate.storage.ledger import Ledger, Possession
+from headgate.storage.ledger import Census, Ledger, Possession
 
 
 def ledger(free=10**9, **limits):
     ledger = Ledger(**limits)
     ledger.measured(free, now=0.0)
     return ledger
+
+
+def census_of(possessions):
+    census = Census()
+    for inode, possession in possessions.items():
+        census.add(inode, possession)
+    return census
 
 
 def test_bytes_count_from_the_moment_they_are_promised():
@@ -86,7 +93,7 @@ def test_a_census_tells_what_is_published_and_promises_stay():
     account = books.open("alice")
     account.reserve(10, 10)
     books.begin_census()
-    books.end_census({1: Possession("alice", 100), 2: Possession(None, 50)}, staged=set())
+    books.end_census(census_of({1: Possession("alice", 100), 2: Possession(None, 50)}), staged=set())
     assert (books.owned("alice"), books.owned(None), books.total) == (110, 50, 160)
     account.close()
     assert books.total == 150
@@ -104,7 +111,7 @@ def test_what_changes_during_a_census_counts_once_whether_it_was_seen_or_not(see
     census = {9: Possession("bob", 1)}
     if seen:
         census |= {4: Possession("bob", 3), 5: Possession("alice", 10), 6: Possession("alice", 7)}
-    books.end_census(census, staged={6})
+    books.end_census(census_of(census), staged={6})
     assert (books.owned("alice"), books.owned("bob"), books.total) == (17, 1, 18)
     placed.settle({6: Possession("alice", 7)}, {})
     assert books.total == 18
@@ -160,7 +167,7 @@ class Uploads(RuleBasedStateMachine):
     @rule()
     def count(self):
         self.books.begin_census()
-        self.books.end_census(dict(self.published), staged=set())
+        self.books.end_census(census_of(self.published), staged=set())
 
     @invariant()
     def the_sums_are_right(self):

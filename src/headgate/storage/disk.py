@@ -4,19 +4,26 @@ import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
+from headgate.storage.pace import Pace
 
-__all__ = ["Disk", "Pace", "mapped"]
+__all__ = ["Disk", "mapped", "unhurried"]
 
 T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BUSY = frozenset({errno.EMFILE, errno.ENFILE})
+
+#: How many things a thread looks at before it takes a breath: about a millisecond's work.
+AT_A_TIME = 100
+#: Seconds of a breath.
+BREATH = 0.001
 
 #: Threads for names. They are made and removed in microseconds, unless the file system's journal is busy.
 NAME_THREADS = 4
@@ -33,37 +40,16 @@ def mapped() -> Iterator[None]:
         raise (StorageFull if error.errno in _FULL else StorageFailed) from error
 
 
-class Pace:
-    """Is the disk fast enough to be written to in the loop?
+def unhurried(things: Iterable[T]) -> Iterator[T]:
+    """`things`, for a thread that has many of them to look at, with a breath after every few.
 
-    All files of a disk share one: when the page cache no longer absorbs what is written, the kernel makes every writer
-    wait, and one file's wait is warning enough for all. How long the warning holds doubles each time that the first
-    write after it is slow again.
+    A thread whose calls are all short keeps the interpreter to itself: the loop would wait for as long as the
+    interpreter lets a thread go on (5 ms), each time that it comes back from a call of its own.
     """
-
-    __slots__ = ("_hold", "slow_until")
-
-    #: Seconds that a write may take in the loop. The page cache absorbs 256 KiB in a tenth of it.
-    SLOW = 0.005
-    #: Seconds for which a warning holds: at least this, for the kernel's own accounting of dirty pages turns as fast...
-    SHORTEST = 1.0
-    #: ...and at most this, so that a disk that was swamped for an hour is trusted again soon after.
-    LONGEST = 60.0
-
-    def __init__(self) -> None:
-        self.slow_until = 0.0  #: on the clock of ``time.perf_counter()``
-        self._hold = self.SHORTEST
-
-    def wrote(self, began: float, ended: float) -> None:
-        """A write took this long. Called from any thread; the worst that a race does is a warning more or less."""
-        if ended - began < self.SLOW:
-            return
-        if began < self.slow_until:  # it was slow and still is
-            self.slow_until = max(self.slow_until, ended + self._hold)
-            return
-        calm = began - self.slow_until > self.LONGEST
-        self._hold = self.SHORTEST if calm else min(2 * self._hold, self.LONGEST)
-        self.slow_until = ended + self._hold
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if not number % AT_A_TIME:
+            time.sleep(BREATH)
 
 
 class Disk:
@@ -124,6 +110,7 @@ class Disk:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
         self._names.shutdown(wait=True)
         self._threads.shutdown(wait=True)
+        self.pace.close()
         for directory in (self.staging, self.root):
             with suppress(OSError):
                 os.close(directory)

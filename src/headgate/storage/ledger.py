@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from headgate.errors import QuotaExceeded, StorageFull
 
-__all__ = ["Account", "Census", "Ledger", "Possession"]
+__all__ = ["Account", "Census", "Ledger", "Possession", "Possessions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,34 @@ class Possession:
     size: int
 
 
-#: What is published, by inode: names change hands.
-Census = dict[int, Possession]
+#: Published files, by inode: names change hands.
+Possessions = dict[int, Possession]
+
+
+class Census:
+    """What is published, added up while it is counted: in a thread, so that the loop has no long sum to do.
+
+    Made of nothing that the garbage collector looks at: a hundred thousand objects more, and each of its full turns
+    would stop the loop for long.
+    """
+
+    __slots__ = ("_owners", "_sizes", "owned")
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._owners: dict[int, str | None] = {}
+        self.owned: Counter[str | None] = Counter()  #: bytes, by owner
+
+    def add(self, inode: int, possession: Possession) -> None:
+        """Count a file once, whatever it was before and however many names it has."""
+        self.remove(inode)
+        self._sizes[inode], self._owners[inode] = possession.size, possession.owner
+        self.owned[possession.owner] += possession.size
+
+    def remove(self, inode: int) -> None:
+        """Do not count a file, if it was counted."""
+        if inode in self._sizes:
+            self.owned[self._owners.pop(inode)] -= self._sizes.pop(inode)
 
 
 class Ledger:
@@ -46,7 +72,7 @@ class Ledger:
         self._owned: Counter[str | None] = Counter()
         self._total = 0
         self._accounts: set[Account] = set()
-        self._come: Census | None = None  # what was published while a census is taken
+        self._come: Possessions | None = None  # what was published while a census is taken
         self._gone: set[int] = set()  # what was replaced meanwhile
 
     @property
@@ -84,12 +110,12 @@ class Ledger:
         Whatever changed while it was taken is set right, whether it was seen or not.
         """
         assert self._come is not None
-        census |= self._come
+        for inode in staged | self._gone:
+            census.remove(inode)
+        for inode, possession in self._come.items():
+            census.add(inode, possession)
         self._come = None
-        self._owned.clear()
-        for inode, possession in census.items():
-            if inode not in staged and inode not in self._gone:
-                self._owned[possession.owner] += possession.size
+        self._owned = census.owned
         for account in self._accounts:
             self._owned[account.owner] += account.reserved
         self._total = self._owned.total()
@@ -122,7 +148,7 @@ class Ledger:
     def close(self, account: "Account") -> None:
         self._accounts.discard(account)
 
-    def settle(self, owner: str, published: Census, replaced: Census) -> None:
+    def settle(self, owner: str, published: Possessions, replaced: Possessions) -> None:
         """`published` files have appeared, `replaced` ones are gone."""
         if not self.counts:
             return
@@ -131,6 +157,8 @@ class Ledger:
         for possession in replaced.values():
             self.promise(possession.owner, -possession.size)
         if self._come is not None:
+            for inode in replaced:
+                self._come.pop(inode, None)
             self._come |= published
             self._gone |= replaced.keys()
 
@@ -162,7 +190,7 @@ class Account:
         ledger.promise(self.owner, more)
         ledger.make_room(-more)
 
-    def settle(self, published: Census, replaced: Census) -> None:
+    def settle(self, published: Possessions, replaced: Possessions) -> None:
         """The upload is published, in place of `replaced` files: its bytes are its owner's, its account is closed."""
         self.close()
         self._ledger.settle(self.owner, published, replaced)

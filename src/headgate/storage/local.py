@@ -121,6 +121,7 @@ class LocalStorage:
         """Open the directories, and try once everything that a publish needs."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         opened: list[int] = []
+        disk: Disk | None = None
         try:
             self._root.mkdir(exist_ok=True)
             opened.append(os.open(self._root, flags))
@@ -131,8 +132,11 @@ class LocalStorage:
             with disk.replacing():  # another server may be starting on this root
                 disk.knows_owners = self._probe(disk)
         except OSError as error:
-            for fd in opened:
-                os.close(fd)
+            if disk is not None:
+                disk.close()
+            else:
+                for fd in opened:
+                    os.close(fd)
             reason = os.strerror(error.errno) if error.errno else str(error)
             hint = _HINTS.get(error.errno or 0, "")
             raise StorageUnusable(f"{self._root} cannot hold uploads: {reason}{hint}") from error

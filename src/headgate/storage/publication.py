@@ -20,7 +20,7 @@ from headgate.errors import NameTaken
 from headgate.names import numbered
 from headgate.storage.census import owner_of
 from headgate.storage.disk import Disk, mapped
-from headgate.storage.ledger import Census, Possession
+from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.staged import LocalStaged
 
 __all__ = ["BACKUP", "REPLACEMENT", "Placed", "Publication", "unlink"]
@@ -62,7 +62,7 @@ class Publication:
         self._on_conflict = on_conflict
         self._placed: list[Placed] = []
         #: What was replaced.
-        self.replaced: Census = {}
+        self.replaced: Possessions = {}
 
     def run(self) -> list[str]:
         """Publish; return the names given. Raises NameTaken, StorageFull, StorageFailed. Blocks."""

@@ -71,7 +71,7 @@ class LocalStaged:
         if account.written + size > account.reserved:
             await self._promise(size)
         # Inline while the page cache absorbs it: a thread costs half as much again.
-        if time.perf_counter() >= self._disk.pace.slow_until:
+        if self._disk.pace.is_fast():
             self._write(data)
         else:
             await self.run(lambda: self._write(data))

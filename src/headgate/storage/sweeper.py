@@ -10,6 +10,7 @@ import os
 import re
 from contextlib import suppress
 
+from headgate.storage.disk import unhurried
 from headgate.storage.publication import unlink
 
 __all__ = ["sweep"]
@@ -24,13 +25,13 @@ def sweep(staging: int) -> int:
     """Remove what is dead from the directory `staging`; return how many staged files that were. Blocks."""
     labels: dict[str, list[str]] = {}
     with os.scandir(staging) as entries:
-        for entry in entries:
+        for entry in unhurried(entries):
             match = _NAME.fullmatch(entry.name)
             if match is not None:
                 dependents = labels.setdefault(match[1], [])
                 if match[2]:
                     dependents.append(entry.name)
-    swept = sum(_sweep(staging, label, dependents) for label, dependents in labels.items())
+    swept = sum(_sweep(staging, label, dependents) for label, dependents in unhurried(labels.items()))
     if swept:
         logger.info("swept %d staged files that a process left behind", swept)
     return swept

@@ -1,0 +1,156 @@
+"""A server in a process of its own, with someone inside who looks at the clock and at the memory.
+
+How to use it: ``async with apart(root, **config) as server``, put a load on ``server.port``, and ask
+``await server.stalls()`` (since the last time) or ``await server.memory()``.
+
+The one inside is the server's own event loop, which wakes every millisecond and notes how much too late. What the
+kernel gave to other processes meanwhile is no fault of the loop, and is taken off: the kernel keeps account of how long
+a thread was ready to run and did not (``/proc/thread-self/schedstat``).
+"""
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headgate.cli.serve import settle_memory
+from support import PATIENCE, serving
+
+#: Seconds between two looks at the clock.
+TICK = 0.001
+
+#: Seconds of a window: of each, the longest stall counts. A loop that stalls once a second stalls in one of ten.
+WINDOW = 0.1
+
+
+class Monitor:
+    """How late the running loop is. Starts at once."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        self.take()
+        self._look()
+
+    def take(self) -> list[float]:
+        """The longest stall of each window since the last call, in seconds."""
+        windows = [] if not hasattr(self, "_windows") else [*self._windows, self._longest]
+        self._windows: list[float] = []
+        self._longest = 0.0
+        self._window_ends = time.perf_counter() + WINDOW
+        self._due, self._waited = time.perf_counter(), self._ready_and_waiting()
+        return windows
+
+    def _ready_and_waiting(self) -> float:
+        """Seconds for which this thread could have run, and another did."""
+        return int(os.pread(self._schedstat, 100, 0).split()[1]) / 1e9
+
+    def _look(self) -> None:
+        now = time.perf_counter()
+        late = now - self._due
+        if late > TICK:
+            waited = self._ready_and_waiting()
+            late -= waited - self._waited
+            self._waited = waited
+        self._longest = max(self._longest, late)
+        if now >= self._window_ends:
+            self._windows.append(self._longest)
+            self._longest, self._window_ends = 0.0, now + WINDOW
+        self._due = now + TICK
+        self._loop.call_later(TICK, self._look)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has for itself."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def _inside(root: Path, config: dict[str, Any]) -> None:
+    """Serve, and answer the questions that come as lines."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    settle_memory()
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    monitor = Monitor()
+    async with serving(root, config=config) as server:
+        print(json.dumps(server.port), flush=True)
+        while question := await reader.readline():
+            match question.split():
+                case [b"stalls"]:
+                    answer: Any = monitor.take()
+                case [b"memory"]:
+                    answer = resident()
+                case [b"tidy"]:
+                    await server.storage.tidy()
+                    answer = None
+                case _:
+                    raise AssertionError(question)
+            print(json.dumps(answer), flush=True)
+
+
+@dataclass
+class Apart:
+    """The process, seen from outside. `started`: the stalls of its start."""
+
+    process: asyncio.subprocess.Process
+    port: int = 0
+    started: list[float] | None = None
+
+    async def stalls(self) -> list[float]:
+        """Seconds: the longest stall of each window since the last call."""
+        return await self._ask("stalls")
+
+    async def memory(self) -> int:
+        """Bytes that the process has, after it has collected its garbage."""
+        return await self._ask("memory")
+
+    def open_files(self, directory: Path) -> int:
+        """How many files of `directory` the process holds open, whether they have a name or not."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd")
+        targets = (os.readlink(each) for each in descriptors.iterdir())
+        return sum(target.startswith(f"{directory}/") for target in targets)
+
+    async def tidy(self) -> None:
+        """Sweep and count now, as it does every few minutes."""
+        await self._ask("tidy")
+
+    async def _ask(self, question: str) -> Any:
+        self.process.stdin.write(question.encode() + b"\n")
+        return await self.answer()
+
+    async def answer(self) -> Any:
+        line = await asyncio.wait_for(self.process.stdout.readline(), 6 * PATIENCE)
+        assert line, "the server has died"
+        return json.loads(line)
+
+
+@asynccontextmanager
+async def apart(root: Path, **config: Any) -> AsyncIterator[Apart]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, str(root), json.dumps(config)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    try:
+        server = Apart(process)
+        server.port = await server.answer()
+        server.started = await server.stalls()
+        yield server
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_inside(Path(sys.argv[1]), json.loads(sys.argv[2])))

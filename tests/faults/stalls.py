@@ -1,0 +1,210 @@
+"""How long the event loop stalls where disks are slow: large partials removed, a saturated disk, a crowded directory.
+
+Each situation runs a server apart (`faults.apart`), puts its load on it, and returns the longest stall of every tenth
+of a second.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import aiohttp
+
+from faults.apart import apart
+from faults.clients import connected, upload_head
+from support import END, FORM, PATIENCE, eventually, file_form, part
+
+MIB = 1024 * 1024
+
+#: What the situations must not be disturbed by.
+CONFIG = {"idle_timeout": 600.0, "min_rate": 0, "linger_size": 0}
+
+#: Seconds: slow disks are what this is about.
+LONG = 6 * PATIENCE
+
+#: Bytes of unwritten data from which on the kernel makes writers wait, for the length of a test.
+DIRTY = 256 * MIB
+
+_VM = Path("/proc/sys/vm")
+
+
+@dataclass
+class StallResult:
+    """`stalls`: seconds, the longest of each tenth of a second. `notes`: what shows that the situation was one."""
+
+    stalls: list[float] = field(default_factory=list)
+    notes: str = ""
+
+    def percentile(self, percent: float = 99) -> float:
+        """Seconds: the stall that `percent` of them do not exceed."""
+        ordered = sorted(self.stalls)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+    @property
+    def longest(self) -> float:
+        return max(self.stalls)
+
+
+async def _send(port: int, job: UUID, name: str, size: int, all_sent: asyncio.Event | None = None) -> int | None:
+    """Upload `size` bytes as fast as it goes, or until the server hangs up; with `all_sent`, hold the upload there."""
+    async with connected(port) as client:
+        beginning, end = part(name, b"")[:-2], b"\r\n" + END
+        await client.send(upload_head(Content_Length=len(beginning) + size + len(end), Job_Id=job) + beginning)
+        piece = bytes(MIB)
+        for start in range(0, size, MIB):
+            await client.send(piece[: size - start])
+        if all_sent is None:
+            await client.send(end)
+        else:
+            all_sent.set()
+        return await client.status()
+
+
+async def _terminate(session: aiohttp.ClientSession, port: int, job: UUID) -> int:
+    async with session.delete(f"http://127.0.0.1:{port}/jobs/{job}") as response:
+        return response.status
+
+
+def _bytes_in(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.iterdir())
+
+
+async def terminating(root: Path, *, uploads: int, size: int) -> StallResult:
+    """Terminate `uploads` partials of `size` bytes: half of them one by one, the others at once, one more sending."""
+    staging = root / ".staging"
+    async with apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
+        jobs = [uuid4() for _ in range(uploads)]
+        sent = [asyncio.Event() for _ in jobs]
+        clients = [
+            asyncio.create_task(_send(server.port, job, f"partial {number}", size, sent[number]))
+            for number, job in enumerate(jobs)
+        ]
+        for each in sent:
+            await each.wait()
+        # A client's bytes may still be in the sockets' buffers.
+        await eventually(lambda: _bytes_in(staging) == uploads * size, "the last byte", LONG)
+        await server.stalls()
+        statuses = [await _terminate(session, server.port, job) for job in jobs[: uploads // 2]]
+        statuses += await asyncio.gather(*(_terminate(session, server.port, job) for job in jobs[uploads // 2 :]))
+        await eventually(lambda: server.open_files(staging) == 0, "the last close", LONG)
+        result = StallResult(await server.stalls(), f"{uploads} partials of {size // MIB} MiB")
+        await asyncio.gather(*clients)
+        assert statuses == [200] * uploads, statuses
+        assert list(staging.iterdir()) == []
+    return result
+
+
+@contextmanager
+def little_dirty_memory() -> Iterator[bool]:
+    """Let the kernel make writers wait early, if it lets us. Machine-wide, and restored afterwards."""
+    names = ("dirty_ratio", "dirty_background_ratio", "dirty_bytes", "dirty_background_bytes")
+    before = {name: (_VM / name).read_text().strip() for name in names}
+    try:
+        (_VM / "dirty_background_bytes").write_text(str(DIRTY // 2))
+        (_VM / "dirty_bytes").write_text(str(DIRTY))
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        for name, value in before.items():
+            if value != "0":  # of a ratio and its bytes one is 0, and setting one sets the other to it
+                (_VM / name).write_text(value)
+
+
+#: A process that writes as fast as it can, and tells at its end how long its longest write took. The disk is to be
+#: scarce, not the processor.
+_HOG = """
+import os, sys, time
+os.nice(19)
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+block, longest, until = bytes(1 << 20), 0.0, time.monotonic() + float(sys.argv[2])
+while time.monotonic() < until:
+    began = time.monotonic()
+    os.write(fd, block)
+    longest = max(longest, time.monotonic() - began)
+    if os.lseek(fd, 0, os.SEEK_CUR) >= 2 << 30:
+        os.lseek(fd, 0, os.SEEK_SET)
+print(longest)
+"""
+
+
+async def saturated(root: Path, *, seconds: float, uploads: int = 4) -> StallResult:
+    """Upload without end, `uploads` at a time, while another process swamps the disk; every other one is terminated."""
+    hog_file = root.with_name(root.name + ".hog")
+    with little_dirty_memory() as little:
+        async with apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
+            hog = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _HOG, str(hog_file), str(seconds)), stdout=asyncio.subprocess.PIPE
+            )
+            until = time.monotonic() + seconds
+            moved = 0
+
+            async def client(number: int) -> None:
+                nonlocal moved
+                count = 0
+                while time.monotonic() < until:
+                    job, count = uuid4(), count + 1
+                    upload = asyncio.create_task(_send(server.port, job, f"f {number} {count}", 100 * MIB))
+                    if count % 2:
+                        await asyncio.sleep(0.5)
+                        await _terminate(session, server.port, job)
+                    if await upload == 201:
+                        moved += 100 * MIB
+                        (root / f"f {number} {count}").unlink()
+
+            await server.stalls()
+            clients = [asyncio.create_task(client(number)) for number in range(uploads)]
+            longest_write = float(await hog.stdout.read())
+            stalls = await server.stalls()
+            await asyncio.gather(*clients)
+            await hog.wait()
+    hog_file.unlink()
+    how = "dirty memory limited" if little else "as the machine is"
+    return StallResult(
+        stalls, f"{how}; another writer's longest write {longest_write:.2f} s; {moved // MIB} MiB published meanwhile"
+    )
+
+
+def crowd(root: Path, files: int) -> None:
+    """Fill `root` with so many files."""
+    root.mkdir(exist_ok=True)
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for number in range(files):
+        os.close(os.open(f"crowd {number}", os.O_WRONLY | os.O_CREAT, dir_fd=directory))
+    os.close(directory)
+
+
+async def crowded(root: Path, *, files: int, rounds: int) -> StallResult:
+    """Start on a directory of `files` files, count them again and again, and upload, replace and export meanwhile."""
+    await asyncio.to_thread(crowd, root, files)
+    async with (
+        apart(root, **CONFIG, quota=10**15, quota_per_owner=10**15) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        url = f"http://127.0.0.1:{server.port}"
+        for number in range(rounds):
+            tidy = asyncio.create_task(server.tidy())
+            while not tidy.done():
+                for conflict in ("reject", "replace", "rename"):
+                    body = file_form(f"f {number}", b"some bytes")
+                    async with session.post(
+                        f"{url}/upload?on_conflict={conflict}", data=body, headers=FORM
+                    ) as response:
+                        assert response.status in (201, 409), response.status
+                async with session.post(f"{url}/export", json={"filename": f"crowd {number}"}) as response:
+                    assert response.status == 200, response.status
+                    await response.read()
+            await tidy
+        stalls = server.started + await server.stalls()
+    return StallResult(stalls, f"{files} files, counted {rounds + 1} times")
+
+
+SITUATIONS = {"terminating": terminating, "saturated": saturated, "crowded": crowded}
