@@ -5,13 +5,16 @@ ARGS ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check clean
+.PHONY: run test soak check clean
 
 run: $(VENV)/.base
 	$(BIN)/headgate serve --host 127.0.0.1 --port 8080 --root ./uploads $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test
+	$(BIN)/python -W error tests/soak.py $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check src tests

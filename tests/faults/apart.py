@@ -93,6 +93,9 @@ async def _inside(root: Path, config: dict[str, Any]) -> None:
                 case [b"tidy"]:
                     await server.storage.tidy()
                     answer = None
+                case [b"block", seconds]:
+                    time.sleep(float(seconds))  # noqa: ASYNC251 - this is what it is for
+                    answer = None
                 case _:
                     raise AssertionError(question)
             print(json.dumps(answer), flush=True)
@@ -123,6 +126,10 @@ class Apart:
     async def tidy(self) -> None:
         """Sweep and count now, as it does every few minutes."""
         await self._ask("tidy")
+
+    async def block(self, seconds: float) -> None:
+        """Do what the loop must never do, so that a test sees that it would be seen."""
+        await self._ask(f"block {seconds}")
 
     async def _ask(self, question: str) -> Any:
         self.process.stdin.write(question.encode() + b"\n")

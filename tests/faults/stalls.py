@@ -76,7 +76,8 @@ def _bytes_in(directory: Path) -> int:
 
 
 async def terminating(root: Path, *, uploads: int, size: int) -> StallResult:
-    """Terminate `uploads` partials of `size` bytes: half of them one by one, the others at once, one more sending."""
+    """Terminate `uploads` partials of `size` bytes while others go on: half of them one by one, then the rest
+    at once."""
     staging = root / ".staging"
     async with apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
         jobs = [uuid4() for _ in range(uploads)]
@@ -89,15 +90,28 @@ async def terminating(root: Path, *, uploads: int, size: int) -> StallResult:
             await each.wait()
         # A client's bytes may still be in the sockets' buffers.
         await eventually(lambda: _bytes_in(staging) == uploads * size, "the last byte", LONG)
+        over = asyncio.Event()
+
+        async def bystander() -> None:
+            while not over.is_set():
+                name = f"bystander {uuid4()}"
+                assert await _send(server.port, uuid4(), name, 32 * MIB) == 201
+                (root / name).unlink()
+
+        clients.append(asyncio.create_task(bystander()))
         await server.stalls()
-        statuses = [await _terminate(session, server.port, job) for job in jobs[: uploads // 2]]
-        statuses += await asyncio.gather(*(_terminate(session, server.port, job) for job in jobs[uploads // 2 :]))
-        await eventually(lambda: server.open_files(staging) == 0, "the last close", LONG)
-        result = StallResult(await server.stalls(), f"{uploads} partials of {size // MIB} MiB")
+        stalls = []
+        for job in jobs[: uploads // 2]:
+            assert await _terminate(session, server.port, job) == 200
+            stalls += await server.stalls()
+        together = [_terminate(session, server.port, job) for job in jobs[uploads // 2 :]]
+        assert set(await asyncio.gather(*together)) == {200}
+        await eventually(lambda: server.open_files(staging) <= 1, "the last close", LONG)
+        stalls += await server.stalls()
+        over.set()
         await asyncio.gather(*clients)
-        assert statuses == [200] * uploads, statuses
         assert list(staging.iterdir()) == []
-    return result
+    return StallResult(stalls, f"{uploads} partials of {size // MIB} MiB, and uploads beside them")
 
 
 @contextmanager

@@ -22,6 +22,10 @@ PATIENCE = 10.0
 MEANT = (501, 503, 505, 507)
 
 
+#: The server's patience must be shorter than ours.
+PATIENT = {"idle_timeout": 1.0, "watch_interval": 0.05, "linger_timeout": 0.5}
+
+
 @dataclass
 class FuzzResult:
     """What came back of so many inputs; 0 is an end without an answer."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.bombard import bombard, suspicions
+from fuzz.bombard import PATIENT, bombard, suspicions
 from fuzz.inputs import KINDS, mutated, request
 from headgate.errors import MalformedBody
 from headgate.wire.parameters import parse_parameters
@@ -16,8 +16,7 @@ from support import serving
 @pytest.mark.timeout(120)
 async def test_no_input_breaks_the_server_or_makes_it_hang(root, regime):
     """No 5xx that we did not mean, no hang, no traceback, nothing left; and among the inputs are ones that pass."""
-    config = {"idle_timeout": 1.0, "watch_interval": 0.05, "linger_timeout": 0.5}
-    async with serving(root, handler_cancellation=regime, config=config) as server:
+    async with serving(root, handler_cancellation=regime, config=PATIENT) as server:
         result = await bombard(server, count=2000, seed=random.randrange(2**32))
     assert result.failures == []
     assert (result.server_errors, result.hangs) == (0, 0)

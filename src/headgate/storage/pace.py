@@ -78,7 +78,8 @@ class Pace:
 
     def close(self) -> None:
         if self._vmstat is not None:
-            os.close(self._vmstat)
+            with suppress(OSError):
+                os.close(self._vmstat)
             self._vmstat = None
 
 

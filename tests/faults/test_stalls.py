@@ -1,0 +1,53 @@
+"""The event loop does not stall (G7), and a slow upload costs little: short looks; the soak takes the long ones.
+
+Timing promises are measured by the soak, on a machine that does nothing else. What a test can hold everywhere is that
+the loop is nowhere blocked for as long as the disk takes.
+"""
+
+import pytest
+
+from faults.apart import apart
+from faults.memory import slow_uploads
+from faults.stalls import MIB, SITUATIONS, StallResult
+
+LOADS = {
+    "terminating": {"uploads": 4, "size": 256 * MIB},
+    "saturated": {"seconds": 2},
+    "crowded": {"files": 20_000, "rounds": 1},
+}
+
+#: Seconds. A machine that does much else besides is not to fail the test; a blocked loop is.
+STALL = 0.1
+
+#: Bytes: what a slow upload may cost, with what the allocator of a small process rounds up to.
+EACH = 32_000
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("situation", SITUATIONS)
+async def test_the_loop_goes_on(root, situation):
+    """However large what is removed, slow what is written to, or crowded where files lie."""
+    result = await SITUATIONS[situation](root, **LOADS[situation])
+    assert result.percentile(90) < STALL, result
+
+
+async def test_a_stall_is_noticed(root):
+    """The monitor sees a loop that is blocked, in the right window, and no other."""
+    async with apart(root) as server:
+        await server.stalls()
+        await server.block(0.25)
+        stalls = await server.stalls()
+    assert sum(stall > 0.2 for stall in stalls) == 1
+
+
+@pytest.mark.timeout(200)
+async def test_a_slow_upload_costs_little_memory(root):
+    """Whatever it has still to send (G8)."""
+    result = await slow_uploads(root, count=500)
+    assert result.each < EACH, result
+
+
+def test_a_percentile_is_one_of_the_stalls():
+    result = StallResult([0.001] * 98 + [0.005, 0.5])
+    assert (result.percentile(50), result.percentile(98), result.percentile(99)) == (0.001, 0.005, 0.5)
+    assert result.longest == 0.5
