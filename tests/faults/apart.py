@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,11 @@ class Apart:
 
     def open_files(self, directory: Path) -> int:
         """How many files of `directory` the process holds open, whether they have a name or not."""
-        descriptors = Path(f"/proc/{self.process.pid}/fd")
-        targets = (os.readlink(each) for each in descriptors.iterdir())
-        return sum(target.startswith(f"{directory}/") for target in targets)
+        count = 0
+        for each in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                count += os.readlink(each).startswith(f"{directory}/")
+        return count
 
     async def tidy(self) -> None:
         """Sweep and count now, as it does every few minutes."""
