@@ -3,9 +3,10 @@
 How to use it: ``async with apart(root, **config) as server``, put a load on ``server.port``, and ask
 ``await server.stalls()`` (since the last time) or ``await server.memory()``.
 
-The one inside is the server's own event loop, which wakes every millisecond and notes how much too late. What the
-kernel gave to other processes meanwhile is no fault of the loop, and is taken off: the kernel keeps account of how long
-a thread was ready to run and did not (``/proc/thread-self/schedstat``).
+The one inside is the server's own event loop, which wakes every millisecond and notes how much too late. What is no
+fault of the loop is told with it: what the kernel gave to other processes meanwhile (it keeps account of how long a
+thread was ready to run and did not, in ``/proc/thread-self/schedstat``); and `Stall.less` takes off, too, what the
+machine itself stood still (`faults.machine`).
 """
 
 import asyncio
@@ -17,18 +18,37 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from faults.machine import Stood
 from headgate.cli.serve import settle_memory
 from support import PATIENCE, serving
 
 #: Seconds between two looks at the clock.
 TICK = 0.001
 
+#: Seconds of a stall that is noted: the selector's clock has milliseconds, so that less is none.
+NOTICED = 0.001
+
+#: Bytes: a minute's stalls, each of them, are long to tell.
+LONGEST_ANSWER = 16 * 1024 * 1024
+
 #: Seconds of a window: of each, the longest stall counts. A loop that stalls once a second stalls in one of ten.
 WINDOW = 0.1
+
+
+class Stall(NamedTuple):
+    """The loop was to wake at `due`, and did at `woke`, on the clock of ``time.perf_counter()``."""
+
+    due: float
+    woke: float
+    waited: float  #: seconds for which its thread could have run, and another did
+
+    def less(self, stood: Stood) -> float:
+        """Seconds, without what others were given or the machine stood still, whichever is more: they may be one."""
+        return max(0.0, self.woke - self.due - max(self.waited, stood.during(self.due, self.woke)))
 
 
 class Monitor:
@@ -40,13 +60,12 @@ class Monitor:
         self.take()
         self._look()
 
-    def take(self) -> list[float]:
-        """The longest stall of each window since the last call, in seconds."""
-        windows = [] if not hasattr(self, "_windows") else [*self._windows, self._longest]
-        self._windows: list[float] = []
-        self._longest = 0.0
-        self._window_ends = time.perf_counter() + WINDOW
+    def take(self) -> list[list[Stall]]:
+        """The stalls of each window since the last call."""
+        windows: list[list[Stall]] = getattr(self, "_windows", [])
+        self._windows = [[]]
         self._due, self._waited = time.perf_counter(), self._ready_and_waiting()
+        self._window_ends = self._due + WINDOW
         return windows
 
     def _ready_and_waiting(self) -> float:
@@ -55,15 +74,13 @@ class Monitor:
 
     def _look(self) -> None:
         now = time.perf_counter()
-        late = now - self._due
-        if late > TICK:
-            waited = self._ready_and_waiting()
-            late -= waited - self._waited
-            self._waited = waited
-        self._longest = max(self._longest, late)
         if now >= self._window_ends:
-            self._windows.append(self._longest)
-            self._longest, self._window_ends = 0.0, now + WINDOW
+            self._windows.append([])
+            self._window_ends = now + WINDOW
+        if now - self._due > NOTICED:
+            waited = self._ready_and_waiting()
+            self._windows[-1].append(Stall(self._due, now, waited - self._waited))
+            self._waited = waited
         self._due = now + TICK
         self._loop.call_later(TICK, self._look)
 
@@ -107,11 +124,11 @@ class Apart:
 
     process: asyncio.subprocess.Process
     port: int = 0
-    started: list[float] | None = None
+    started: list[list[Stall]] = field(default_factory=list)
 
-    async def stalls(self) -> list[float]:
-        """Seconds: the longest stall of each window since the last call."""
-        return await self._ask("stalls")
+    async def stalls(self) -> list[list[Stall]]:
+        """The stalls of each window since the last call."""
+        return [[Stall(*each) for each in window] for window in await self._ask("stalls")]
 
     async def memory(self) -> int:
         """Bytes that the process has, after it has collected its garbage."""
@@ -149,6 +166,7 @@ async def apart(root: Path, **config: Any) -> AsyncIterator[Apart]:
         *(sys.executable, __file__, str(root), json.dumps(config)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=LONGEST_ANSWER,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     try:

@@ -1,7 +1,7 @@
 """How long the event loop stalls where disks are slow: large partials removed, a saturated disk, a crowded directory.
 
 Each situation runs a server apart (`faults.apart`), puts its load on it, and returns the longest stall of every tenth
-of a second.
+of a second, without what the machine itself stood still (`faults.machine`).
 """
 
 import asyncio
@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from uuid import UUID, uuid4
 
 import aiohttp
 
-from faults.apart import apart
+from faults.apart import Stall, apart
 from faults.clients import connected, upload_head
+from faults.machine import Stood, machine
 from support import END, FORM, PATIENCE, eventually, file_form, part
 
 MIB = 1024 * 1024
@@ -38,8 +40,18 @@ _VM = Path("/proc/sys/vm")
 class StallResult:
     """`stalls`: seconds, the longest of each tenth of a second. `notes`: what shows that the situation was one."""
 
-    stalls: list[float] = field(default_factory=list)
+    stalls: list[float]
     notes: str = ""
+
+    @classmethod
+    def of(cls, windows: list[list[Stall]], stood: Stood, notes: str) -> Self:
+        """Of the `stalls` in `windows`, what the machine `stood` taken off; the notes tell what they were with it."""
+
+        def longest(stood: Stood) -> list[float]:
+            return [max((stall.less(stood) for stall in window), default=0.0) for window in windows]
+
+        with_it = cls(longest(Stood()))
+        return cls(longest(stood), f"{notes}; {stood}, and with those p99 {with_it.percentile() * 1000:.1f} ms")
 
     def percentile(self, percent: float = 99) -> float:
         """Seconds: the stall that `percent` of them do not exceed."""
@@ -79,7 +91,7 @@ async def terminating(root: Path, *, uploads: int, size: int) -> StallResult:
     """Terminate `uploads` partials of `size` bytes while others go on: half of them one by one, then the rest
     at once."""
     staging = root / ".staging"
-    async with apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
+    async with machine() as stood, apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
         jobs = [uuid4() for _ in range(uploads)]
         sent = [asyncio.Event() for _ in jobs]
         clients = [
@@ -100,18 +112,18 @@ async def terminating(root: Path, *, uploads: int, size: int) -> StallResult:
 
         clients.append(asyncio.create_task(bystander()))
         await server.stalls()
-        stalls = []
+        windows = []
         for job in jobs[: uploads // 2]:
             assert await _terminate(session, server.port, job) == 200
-            stalls += await server.stalls()
+            windows += await server.stalls()
         together = [_terminate(session, server.port, job) for job in jobs[uploads // 2 :]]
         assert set(await asyncio.gather(*together)) == {200}
         await eventually(lambda: server.open_files(staging) <= 1, "the last close", LONG)
-        stalls += await server.stalls()
+        windows += await server.stalls()
         over.set()
         await asyncio.gather(*clients)
         assert list(staging.iterdir()) == []
-    return StallResult(stalls, f"{uploads} partials of {size // MIB} MiB, and uploads beside them")
+    return StallResult.of(windows, stood, f"{uploads} partials of {size // MIB} MiB, and uploads beside them")
 
 
 @contextmanager
@@ -154,7 +166,7 @@ async def saturated(root: Path, *, seconds: float, uploads: int = 4) -> StallRes
     """Upload without end, `uploads` at a time, while another process swamps the disk; every other one is terminated."""
     hog_file = root.with_name(root.name + ".hog")
     with little_dirty_memory() as little:
-        async with apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
+        async with machine() as stood, apart(root, **CONFIG) as server, aiohttp.ClientSession() as session:
             hog = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", _HOG, str(hog_file), str(seconds)), stdout=asyncio.subprocess.PIPE
             )
@@ -177,14 +189,13 @@ async def saturated(root: Path, *, seconds: float, uploads: int = 4) -> StallRes
             await server.stalls()
             clients = [asyncio.create_task(client(number)) for number in range(uploads)]
             longest_write = float(await hog.stdout.read())
-            stalls = await server.stalls()
+            windows = await server.stalls()
             await asyncio.gather(*clients)
             await hog.wait()
     hog_file.unlink()
     how = "dirty memory limited" if little else "as the machine is"
-    return StallResult(
-        stalls, f"{how}; another writer's longest write {longest_write:.2f} s; {moved // MIB} MiB published meanwhile"
-    )
+    notes = f"{how}; another writer's longest write {longest_write:.2f} s; {moved // MIB} MiB published meanwhile"
+    return StallResult.of(windows, stood, notes)
 
 
 def crowd(root: Path, files: int) -> None:
@@ -200,6 +211,7 @@ async def crowded(root: Path, *, files: int, rounds: int) -> StallResult:
     """Start on a directory of `files` files, count them again and again, and upload, replace and export meanwhile."""
     await asyncio.to_thread(crowd, root, files)
     async with (
+        machine() as stood,
         apart(root, **CONFIG, quota=10**15, quota_per_owner=10**15) as server,
         aiohttp.ClientSession() as session,
     ):
@@ -217,8 +229,8 @@ async def crowded(root: Path, *, files: int, rounds: int) -> StallResult:
                     assert response.status == 200, response.status
                     await response.read()
             await tidy
-        stalls = server.started + await server.stalls()
-    return StallResult(stalls, f"{files} files, counted {rounds + 1} times")
+        windows = server.started + await server.stalls()
+    return StallResult.of(windows, stood, f"{files} files, counted {rounds + 1} times")
 
 
 SITUATIONS = {"terminating": terminating, "saturated": saturated, "crowded": crowded}

@@ -4,9 +4,12 @@ Timing promises are measured by the soak, on a machine that does nothing else. W
 the loop is nowhere blocked for as long as the disk takes.
 """
 
+import time
+
 import pytest
 
-from faults.apart import apart
+from faults.apart import Stall, apart
+from faults.machine import Stood, machine
 from faults.memory import slow_uploads
 from faults.stalls import MIB, SITUATIONS, StallResult
 
@@ -36,8 +39,27 @@ async def test_a_stall_is_noticed(root):
     async with apart(root) as server:
         await server.stalls()
         await server.block(0.25)
-        stalls = await server.stalls()
-    assert sum(stall > 0.2 for stall in stalls) == 1
+        windows = await server.stalls()
+    assert sum(any(stall.less(Stood()) > 0.2 for stall in window) for window in windows) == 1
+
+
+def test_what_the_machine_stood_still_is_no_fault_of_the_loop():
+    """It is taken off once, however many processors stood, and only as far as it was at the same time."""
+    stood = Stood([(1.0, 1.2), (1.1, 1.3), (3.0, 4.0)])
+    assert stood.during(0.0, 1.1) == pytest.approx(0.1)
+    assert Stall(1.0, 1.5, 0.0).less(stood) == pytest.approx(0.2)
+    assert Stall(1.0, 1.5, 0.4).less(stood) == pytest.approx(0.1)
+    assert Stall(1.4, 1.5, 0.0).less(stood) == pytest.approx(0.1)
+    assert Stall(3.1, 3.2, 0.1).less(stood) == 0.0
+
+
+async def test_the_machine_is_seen_to_run():
+    """Whoever watches it is there, tells nothing that is not so, and is gone afterwards."""
+    began = time.perf_counter()
+    async with machine() as stood:
+        if not stood.seen:
+            pytest.skip("only the superuser may run above everything else")
+    assert all(began < came < went < time.perf_counter() for came, went in stood.moments)
 
 
 @pytest.mark.timeout(200)
