@@ -64,6 +64,8 @@ class Disk:
         self._threads = ThreadPoolExecutor(threads, "headgate-storage")
         # Apart, because whoever terminates waits for a name to go, and all other threads may be waiting for the disk.
         self._names = ThreadPoolExecutor(NAME_THREADS, "headgate-names")
+        # Apart, and one alone: freeing gigabytes keeps a processor busy for long, and nobody waits for it.
+        self._freeing = ThreadPoolExecutor(1, "headgate-freeing")
 
     def run(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         """Call `function`, which may wait for data, in a thread. If the future is cancelled, the thread goes on."""
@@ -82,8 +84,16 @@ class Disk:
 
     def later(self, function: Callable[[], object]) -> None:
         """Call `function` in a thread, some time; `close` waits for it."""
+        self._submit(self._threads, function)
+
+    def free_later(self, fd: int) -> None:
+        """Close `fd`, whose file has no name any more, one after the other: that frees its blocks."""
+        self._submit(self._freeing, lambda: os.close(fd))
+
+    @staticmethod
+    def _submit(threads: ThreadPoolExecutor, function: Callable[[], object]) -> None:
         try:
-            self._threads.submit(function)
+            threads.submit(function)
         except RuntimeError:  # the threads have been told to end; nobody is left to be held up
             function()
 
@@ -110,6 +120,7 @@ class Disk:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
         self._names.shutdown(wait=True)
         self._threads.shutdown(wait=True)
+        self._freeing.shutdown(wait=True)
         self.pace.close()
         for directory in (self.staging, self.root):
             with suppress(OSError):

@@ -100,13 +100,18 @@ class LocalStaged:
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Close in a thread, after whatever still uses the descriptor there. That ends the lock, too."""
+        """Close a file that is published. That ends the lock, too."""
+        fd, self._fd = self._fd, -1
+        self._disk.later(lambda: os.close(fd))
+
+    def discard(self) -> None:
+        """Close a file whose name is gone, after whatever still uses the descriptor in a thread."""
         fd, self._fd = self._fd, -1
         if self._busy is None or self._busy.done():
-            self._disk.later(lambda: os.close(fd))
+            self._disk.free_later(fd)
         else:
             self._busy.add_done_callback(lambda future: self._abandoned(future, fd))
 
     def _abandoned(self, future: "asyncio.Future[Any]", fd: int) -> None:
         future.exception()  # looked at, so that asyncio does not log it: the file is gone and nobody asks any more
-        self._disk.later(lambda: os.close(fd))
+        self._disk.free_later(fd)

@@ -68,7 +68,7 @@ class LocalStage:
         """Let go of the files and of what was promised."""
         self._open_stages.discard(self)
         for file in self._files:
-            file.close()
+            file.discard()
         self._files = []
         self._account.close()
 
