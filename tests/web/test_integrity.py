@@ -57,6 +57,23 @@ async def test_each_part_may_come_with_a_digest_of_its_own(server, field):
     assert server.published() == {"a": DATA}
 
 
+async def test_the_digest_of_the_request_may_be_that_of_its_one_file(server):
+    """As a Repr-Digest, if there is one file only: what people have at hand. Of two files, neither's will do."""
+    one, two = form(part("a", DATA)), form(part("a", DATA), part("b", b"x"))
+    for body, headers in (
+        (one, {"Repr-Digest": digest(b"x")}),
+        (one, {"Content-Digest": digest(DATA)}),
+        (one, {"Repr-Digest": digest(DATA), "Content-Digest": digest(DATA)}),
+        (two, {"Repr-Digest": digest(DATA)}),
+        (two, {"Repr-Digest": digest(b"x")}),
+    ):
+        status, answer = await post(server, body, **headers)
+        assert (status, answer["code"]) == (400, "digest-mismatch")
+    assert server.published() == {}
+    assert (await post(server, one, Repr_Digest=digest(DATA), Content_Digest=digest(one)))[0] == 201
+    assert server.published() == {"a": DATA}
+
+
 async def test_every_digest_that_came_must_be_right(server):
     """One good one does not excuse a bad one; unknown ones are ignored."""
     body = form(part("a", DATA))

@@ -1,7 +1,7 @@
 """Digests of content, computed as it passes (RFC 9530). Nobody asked: nothing is computed."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Self
 
 from multidict import MultiMapping
@@ -9,33 +9,39 @@ from multidict import MultiMapping
 from headgate.errors import DigestMismatch
 from headgate.wire.digests import ALGORITHMS, parse_digests
 
-__all__ = ["Digester"]
+__all__ = ["REPR_DIGEST", "Digester"]
 
-_FIELDS = ("Content-Digest", "Repr-Digest")
+CONTENT_DIGEST, REPR_DIGEST = "Content-Digest", "Repr-Digest"
 
 
 class Digester:
     """The digests of one content: those to be held against it, and those that were asked for.
 
-    `expected`: digests by algorithm, each of which must be right; `wanted`: an algorithm, or None. False if there is
-    nothing to compute.
+    `expected`: by the field that they came in, digests by algorithm, each of which must be right; `wanted`: an
+    algorithm, or None. False if there is nothing to compute.
     """
 
     __slots__ = ("_expected", "_hashes", "_wanted")
 
-    def __init__(self, expected: Iterable[Mapping[str, bytes]], wanted: str | None = None) -> None:
-        self._expected = [*expected]
+    def __init__(self, expected: Mapping[str, Mapping[str, bytes]], wanted: str | None = None) -> None:
+        self._expected = expected
         self._wanted = wanted
-        algorithms = set().union(*self._expected) | ({wanted} if wanted else set())
+        algorithms = set().union(*expected.values()) | ({wanted} if wanted else set())
         self._hashes = {algorithm: hashlib.new(ALGORITHMS[algorithm]) for algorithm in algorithms}
 
     @classmethod
-    def expecting(cls, headers: MultiMapping[str], wanted: str | None = None) -> Self:
+    def expecting(
+        cls,
+        headers: MultiMapping[str],
+        wanted: str | None = None,
+        *,
+        fields: Iterable[str] = (CONTENT_DIGEST, REPR_DIGEST),
+    ) -> Self:
         """For the content that has `headers`. Without a content coding, content and representation are the same bytes.
 
         Raises MalformedRequest.
         """
-        return cls([parse_digests(name, ", ".join(headers.getall(name, ()))) for name in _FIELDS], wanted)
+        return cls({field: parse_digests(field, ", ".join(headers.getall(field, ()))) for field in fields}, wanted)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)
@@ -44,12 +50,21 @@ class Digester:
         for hash_ in self._hashes.values():
             hash_.update(data)
 
-    def check(self, what: str) -> None:
-        """All of it has passed. Raises DigestMismatch if `what` it is does not have an expected digest."""
-        for expected in self._expected:
-            for algorithm, digest in expected.items():
-                if self._hashes[algorithm].digest() != digest:
-                    raise DigestMismatch(f"{what} does not have the {algorithm} digest that was sent with it.")
+    @property
+    def wrong(self) -> set[str]:
+        """All of it has passed: the fields that hold a digest which it does not have."""
+        return {
+            field
+            for field, expected in self._expected.items()
+            if any(self._hashes[algorithm].digest() != digest for algorithm, digest in expected.items())
+        }
+
+    def check(self, what: str, *, excused: Container[str] = ()) -> None:
+        """All of it has passed. Raises DigestMismatch if `what` it is does not have the digest of a field that is not
+        `excused`."""
+        for field in self.wrong:
+            if field not in excused:
+                raise DigestMismatch(f"{what} does not have the {field} that was sent with it.")
 
     @property
     def wanted(self) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.transfer.body import Body
-from headgate.transfer.digester import Digester
+from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.watch import Waited
 from headgate.wire.digests import parse_wish
 from headgate.wire.parameters import parse_parameters
@@ -149,7 +149,8 @@ class Form:
 
     Made before the body is read. Raises UnsupportedMedia, MalformedBody, MalformedRequest or TooLarge if the headers
     already tell. Digests that come with the request are held against the whole body (RFC 9530, 2 and 3: the form is the
-    content), those that come with a part against its file.
+    content), those that come with a part against its file. Where there is one file, a Repr-Digest of the request may be
+    that file's: it is what people have at hand, and no other bytes have it.
     """
 
     def __init__(self, request: web.Request, config: Config) -> None:
@@ -169,6 +170,7 @@ class Form:
         self.fields: dict[str, str] = {}
         self._config = config
         self._digester = Digester.expecting(request.headers)
+        self._first_file = Digester.expecting(request.headers, fields=[REPR_DIGEST])
         self._wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
         self._body = _FormBody(
             request,
@@ -224,7 +226,7 @@ class Form:
                 files += 1
                 if files > self._config.max_files:
                     raise TooLarge(f"An upload may have {self._config.max_files} files.")
-                yield self._file(parameters["filename"], part)
+                yield self._file(parameters["filename"], part, first=files == 1)
                 assert part.at_eof(), "a file must be read to its end"
             else:
                 fields += 1
@@ -236,19 +238,21 @@ class Form:
                 self.fields[parameters.get("name", "")] = value
         while rest := await self._body.readany():  # an epilogue (RFC 2046, 5.1.1), to be ignored
             self._body.count_overhead(len(rest))
-        self._digester.check("The body")
+        self._digester.check("The body", excused={REPR_DIGEST} - self._first_file.wrong if files == 1 else ())
 
-    def _file(self, filename: str, part: _PartReader) -> FileBody:
+    def _file(self, filename: str, part: _PartReader, *, first: bool) -> FileBody:
         digester = Digester.expecting(part.headers, self._wanted)
+        digesters = [each for each in (digester, self._first_file if first else None) if each]
 
         async def read() -> bytes:
             data = await part.read_chunk()
-            digester.update(data)
+            for each in digesters:
+                each.update(data)
             if not data:
                 digester.check(f"{filename!r}")
             return data
 
-        return FileBody(filename, read if digester else part.read_chunk, digester)
+        return FileBody(filename, read if digesters else part.read_chunk, digester)
 
     async def _next(self) -> _PartReader | None:
         try:

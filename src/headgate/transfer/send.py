@@ -126,7 +126,7 @@ async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | 
 
 async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
     """The digest of `source`, which is read for it from end to end. Raises StorageFailed."""
-    digester = Digester((), algorithm)
+    digester = Digester({}, algorithm)
     for offset in range(0, source.size, READ_SLICE):
         digester.update(await _read(source, offset, min(READ_SLICE, source.size - offset)))
     return digester.wanted
