@@ -100,6 +100,25 @@ async def curl(*arguments: str, stdin: bytes | None = None) -> Curl:
     return Curl(process.returncode, int(status[1]) if status else 0, body)
 
 
+#: What keeps a browser to its page: no sandbox for the superuser, and no calls home.
+_QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+async def browse(page: Path, profile: Path) -> str:
+    """Open the file `page` in Chromium, and return its document when it has loaded. It may call any origin."""
+    require("chromium", shutil.which("chromium") is not None)
+    process = await asyncio.create_subprocess_exec(
+        *("chromium", *_QUIET, "--disable-web-security", f"--user-data-dir={profile}", "--dump-dom", page.as_uri()),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    document, _ = await asyncio.wait_for(process.communicate(), 6 * PATIENCE)
+    return document.decode()
+
+
 @pytest.fixture(autouse=True)
 def _curl_is_there() -> None:
     require("curl", shutil.which("curl") is not None)
