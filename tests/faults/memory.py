@@ -31,11 +31,11 @@ async def slow_uploads(root: Path, *, count: int, warm_up: int = 100) -> MemoryR
     async with apart(root, **config) as server:
         # What is allocated once, and what the allocator keeps, is not a cost of each.
         async with AsyncExitStack() as stack:
-            await _hold(stack, server.port, root, warm_up)
+            await hold_uploads(stack, server.port, root, warm_up)
         await eventually(lambda: not os.listdir(root / ".staging"), "the end of the first uploads")
         before = await server.memory()
         async with AsyncExitStack() as stack:
-            await _hold(stack, server.port, root, count)
+            await hold_uploads(stack, server.port, root, count)
             held = await server.memory()
     return MemoryResult(count, before, held)
 
@@ -45,7 +45,8 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _hold(stack: AsyncExitStack, port: int, root: Path, count: int) -> None:
+async def hold_uploads(stack: AsyncExitStack, port: int, root: Path, count: int) -> None:
+    """Begin `count` uploads that stay until `stack` is left."""
     for number in range(count):
         client = await stack.enter_async_context(connected(port))
         body = part(f"slow {number}", b"some bytes of it")[:-2]

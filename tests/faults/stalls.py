@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ import aiohttp
 from faults.apart import Stall, apart
 from faults.clients import connected, upload_head
 from faults.machine import Stood, machine
+from faults.memory import hold_uploads, raise_descriptor_limit
 from support import END, FORM, PATIENCE, eventually, file_form, part
 
 MIB = 1024 * 1024
@@ -233,4 +234,27 @@ async def crowded(root: Path, *, files: int, rounds: int) -> StallResult:
     return StallResult.of(windows, stood, f"{files} files, counted {rounds + 1} times")
 
 
-SITUATIONS = {"terminating": terminating, "saturated": saturated, "crowded": crowded}
+async def busy(root: Path, *, uploads: int, rounds: int) -> StallResult:
+    """List `uploads` live ones again and again, and terminate all of them with one call."""
+    raise_descriptor_limit()
+    config = CONFIG | {"max_jobs": 2 * uploads, "max_jobs_per_owner": 2 * uploads}
+    async with (
+        machine() as stood,
+        apart(root, **config) as server,
+        aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session,
+        AsyncExitStack() as stack,
+    ):
+        await hold_uploads(stack, server.port, root, uploads)
+        await server.stalls()
+        for _ in range(rounds):
+            async with session.get("/jobs") as response:
+                assert len((await response.json())["jobs"]) == uploads
+        listing = await server.stalls()
+        async with session.delete("/upload/terminate") as response:
+            assert len((await response.json())["terminated"]) == uploads
+        assert list((root / ".staging").iterdir()) == []
+        windows = listing + await server.stalls()
+    return StallResult.of(windows, stood, f"{uploads} uploads, listed {rounds} times, terminated by one call")
+
+
+SITUATIONS = {"terminating": terminating, "saturated": saturated, "crowded": crowded, "busy": busy}

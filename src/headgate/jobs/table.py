@@ -34,6 +34,11 @@ __all__ = ["Jobs"]
 
 logger = logging.getLogger("headgate.jobs")
 
+#: Of thousands of jobs, so many are told to end before others have a turn of the loop...
+AT_A_TIME = 10
+#: ...of so many seconds: without a pause the ends of all would come at once, from the threads that remove their files.
+BREATH = 0.001
+
 
 class Jobs:
     """All jobs that this process knows.
@@ -155,7 +160,9 @@ class Jobs:
         embedding service holds an end up for longer than the terminate timeout; the job ends all the same.
         """
         stopping = []
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
+            if not number % AT_A_TIME:
+                await asyncio.sleep(BREATH)  # ending one takes work, and others are not to wait for a thousand's
             try:
                 job.stop(Terminated(by))
             except AlreadyFinished:

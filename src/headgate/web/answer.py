@@ -57,4 +57,6 @@ class Answer(web.Response):
 
 
 def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(body=json.dumps(body).encode(), status=status, headers=headers, content_type="application/json")
+    """`body` as JSON; as it is if it is text already."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    return Answer(body=text.encode(), status=status, headers=headers, content_type="application/json")
