@@ -23,7 +23,7 @@ from faults.disk import SCENARIOS, every_fault
 from faults.kills import kill_and_restart
 from faults.memory import slow_uploads
 from faults.races import race_exports, race_track, race_uploads
-from faults.stalls import MIB, StallResult, crowded, saturated, terminating
+from faults.stalls import MIB, StallResult, busy, crowded, saturated, terminating
 from fuzz.bombard import PATIENT, bombard
 from support import serving
 
@@ -181,6 +181,9 @@ async def stalls(soak: Soak) -> AsyncIterator[Row]:
     with soak.root() as root:
         result = await crowded(root, files=soak.times(100_000), rounds=soak.times(10))
         yield _stall("the directory is crowded", result)
+    with soak.root() as root:
+        result = await busy(root, uploads=soak.times(1000), rounds=soak.times(50))
+        yield _stall("very many jobs are listed and terminated", result)
 
 
 async def memory(soak: Soak) -> AsyncIterator[Row]:

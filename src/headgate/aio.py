@@ -31,7 +31,12 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
             task.uncancel()
         for _ in range(cancels):
             task.cancel()
-    return inner.result()
+    try:
+        return inner.result()
+    finally:
+        # An exception keeps its frames, and this one would keep the exception: a circle that only the collector breaks,
+        # with all that a request holds in it.
+        del inner, awaitable
 
 
 def is_cancelled() -> bool:

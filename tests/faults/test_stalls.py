@@ -17,6 +17,7 @@ LOADS = {
     "terminating": {"uploads": 4, "size": 256 * MIB},
     "saturated": {"seconds": 2},
     "crowded": {"files": 20_000, "rounds": 1},
+    "busy": {"uploads": 500, "rounds": 5},
 }
 
 #: Seconds. A machine that does much else besides is not to fail the test; a blocked loop is.

@@ -253,11 +253,17 @@ class _Run:
         cause, job.cause = job.cause, None
         if cause is None:
             return
-        if self._task.uncancel() <= self._cancelling:
-            # Ours alone. Whatever the cancellation became on its way out, the job ended because of its cause.
-            raise cause from (None if exc is cause else exc)
-        if not isinstance(exc, asyncio.CancelledError):
-            raise asyncio.CancelledError from exc  # somebody else's, which came with ours
+        if isinstance(exc, asyncio.CancelledError):
+            exc.__traceback__ = None  # it leads to where we waited, and what was waited for leads back to it
+        try:
+            if self._task.uncancel() <= self._cancelling:
+                # Ours alone. Whatever the cancellation became on its way out, the job ended because of its cause.
+                raise cause from (None if exc is cause else exc)
+            if not isinstance(exc, asyncio.CancelledError):
+                raise asyncio.CancelledError from exc  # somebody else's, which came with ours
+        finally:
+            # What is raised here keeps this frame: no circle, or all that a request holds stays until it is collected.
+            del cause, exc, tb
 
     def _record(self, exc: BaseException | None) -> None:
         job = self._job

@@ -41,7 +41,8 @@ class Body:
         try:
             with self.waited:
                 data = await self._content.readany()
-        except ConnectionError:
+        except ConnectionError as error:
+            error.__traceback__ = None  # it leads to a frame of aiohttp's that leads back to it: a circle
             raise Disconnected from None
         except web.RequestPayloadError:
             raise MalformedTransfer from None

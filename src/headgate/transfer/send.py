@@ -199,6 +199,7 @@ def _aborting(request: web.Request, response: web.StreamResponse) -> Iterator[No
         if response.prepared and request.transport is not None:
             _abort(request.transport, reset=request.version < HttpVersion11)
         if isinstance(error, ConnectionError):
+            error.__traceback__ = None  # it leads to a frame of asyncio's that leads back to it: a circle
             raise Disconnected from None
         raise
 
