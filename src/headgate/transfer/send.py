@@ -154,8 +154,9 @@ async def _sendfile(job: Job, request: web.Request, source: Source, end: int, wa
         try:
             with waited:
                 done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
-        except (NotImplementedError, asyncio.SendfileNotAvailableError):
+        except (NotImplementedError, asyncio.SendfileNotAvailableError) as error:
             # Not offered by this loop or this file; or the client is gone, which the next write will tell.
+            error.__traceback__ = None  # it leads to a frame of asyncio's that leads back to it: a circle
             return sent
         except RuntimeError:
             if transport.is_closing():
@@ -199,7 +200,6 @@ def _aborting(request: web.Request, response: web.StreamResponse) -> Iterator[No
         if response.prepared and request.transport is not None:
             _abort(request.transport, reset=request.version < HttpVersion11)
         if isinstance(error, ConnectionError):
-            error.__traceback__ = None  # it leads to a frame of asyncio's that leads back to it: a circle
             raise Disconnected from None
         raise
 
