@@ -11,7 +11,8 @@ from headgate.wire.digests import ALGORITHMS, parse_digests
 
 __all__ = ["REPR_DIGEST", "Digester"]
 
-CONTENT_DIGEST, REPR_DIGEST = "Content-Digest", "Repr-Digest"
+CONTENT_DIGEST = "Content-Digest"
+REPR_DIGEST = "Repr-Digest"
 
 
 class Digester:
