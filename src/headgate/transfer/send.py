@@ -200,6 +200,7 @@ def _aborting(request: web.Request, response: web.StreamResponse) -> Iterator[No
         if response.prepared and request.transport is not None:
             _abort(request.transport, reset=request.version < HttpVersion11)
         if isinstance(error, ConnectionError):
+            error.__traceback__ = None  # contextlib keeps the error in a frame: a circle
             raise Disconnected from None
         raise
 
