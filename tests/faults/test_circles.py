@@ -74,4 +74,4 @@ async def test_a_request_is_free_when_its_transfer_has_ended(root, regime, end):
         await ENDS[end](server)
         await server.client.close()
         await eventually(lambda: not server.jobs.live(), "the end of the job")
-        await eventually(lambda: not any(request() for request in requests), "the request's own end", 3)
+        await eventually(lambda: not any(request() for request in requests), "the request's own end")
