@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import headgate.errors
-from headgate.cli import _LIMITS
+from headgate.cli.server import LIMITS as OPTIONS
 from headgate.cli.sizes import format_size
 from headgate.config import Config
 from headgate.errors import HeadgateError
@@ -27,7 +27,7 @@ def test_every_limit_is_told_with_its_option():
     fields = {field.name for field in dataclasses.fields(Config)}
     assert {name for name, _, _ in LIMITS} == fields - NO_LIMITS
     assert {name: option for name, option, _ in LIMITS if option} == {
-        name: name.replace("_", "-") for name, _, _ in _LIMITS
+        name: name.replace("_", "-") for name, _, _ in OPTIONS
     }
 
 

@@ -9,10 +9,14 @@ from headgate.jobs import Jobs
 from headgate.storage import LocalStorage, Storage
 from headgate.transfer.receive import OnReceived
 from headgate.web.auth import Authenticate, authentication, only_user
+from headgate.web.events import EventRoutes
 from headgate.web.exports import Export, ExportRoutes, checked_exports
+from headgate.web.files import FileRoutes
 from headgate.web.health import HEALTH_ROUTES, HealthRoutes
 from headgate.web.jobs import JobRoutes
+from headgate.web.page import PAGE_ROUTES, PageRoutes
 from headgate.web.problems import problems
+from headgate.web.session import SESSION_ROUTES, SessionRoutes
 from headgate.web.unrouted import Unrouted
 from headgate.web.uploads import UploadRoutes
 
@@ -53,15 +57,23 @@ def create_app(
         max_jobs_per_owner=config.max_jobs_per_owner,
         ended_jobs=config.ended_jobs,
         terminate_timeout=config.terminate_timeout,
+        owner_rate=config.owner_rate,
+        total_rate=config.total_rate,
     )
 
-    app = web.Application(
-        middlewares=[problems(config), authentication(authenticate or only_user, open_to_all=HEALTH_ROUTES)]
-    )
+    authenticate = authenticate or only_user
+    open_to_all = HEALTH_ROUTES | PAGE_ROUTES | SESSION_ROUTES
+
+    app = web.Application(middlewares=[problems(config), authentication(authenticate, open_to_all=open_to_all)])
     app[JOBS] = jobs
     UploadRoutes(config, jobs, storage, reserved=frozenset(generated), on_received=on_received).add_to(app.router)
     ExportRoutes(config, jobs, storage, generated).add_to(app.router)
-    JobRoutes(jobs).add_to(app.router)
+    events = EventRoutes(config, jobs)
+    events.add_to(app.router)
+    JobRoutes(config, jobs).add_to(app.router)
+    FileRoutes(config, storage, generated).add_to(app.router)
+    SessionRoutes(config, authenticate).add_to(app.router)
+    PageRoutes().add_to(app.router)
     HealthRoutes(jobs).add_to(app.router)
     app.router.register_resource(Unrouted(app.router))
 
@@ -75,6 +87,7 @@ def create_app(
     async def shut_down(app: web.Application) -> None:
         await jobs.drain(config.drain_timeout)
         await jobs.shut_down()
+        events.close()
 
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)

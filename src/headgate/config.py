@@ -86,6 +86,23 @@ class Config:
     #: there are no users, everybody is one.
     max_jobs_per_owner: int = 1000
 
+    #: Bytes per second that the live jobs of one owner may move together. None: as many as come.
+    owner_rate: int | None = None
+
+    #: Bytes per second that all live jobs may move together. None: as many as come.
+    total_rate: int | None = None
+
+    #: Files that one page of ``GET /files`` has: about 100 bytes each, and a millisecond's work.
+    max_files_listed: int = 1000
+
+    #: Watchers of events at once; one more is answered 503. Each holds a socket and some 30 KiB; a thousand people with
+    #: the page open are fine, and more are a flood.
+    max_watchers: int = 4000
+
+    #: Events that one watcher may be behind, before it is told everything anew instead of each. A few hundred bytes
+    #: each, shared by all who wait for them.
+    max_events_behind: int = 1000
+
     #: Seconds for which a client may send, or take, nothing at all. A phone that changes cells is back sooner; proxies
     #: wait as long. The time in which we make the client wait does not count, nor does a pause.
     idle_timeout: float = 60.0

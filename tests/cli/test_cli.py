@@ -1,6 +1,7 @@
 """Sizes, and the command line's own words."""
 
 import argparse
+import sys
 
 import pytest
 
@@ -58,7 +59,22 @@ def test_a_name_that_cannot_be_is_refused(capsys):
 
 
 def test_without_a_command_it_says_what_there_is(capsys):
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    for command in ("serve", "token", "upload", "export", "jobs", "pause", "resume", "terminate", "rate", "files"):
+        assert f"  {command} " in said
+
+
+def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):
+    """And `serve` and `token` are there all the same: the base install has no click and no rich."""
+    for name in [name for name in sys.modules if name.split(".")[0] in ("click", "rich")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "headgate.cli.client", raising=False)
+    monkeypatch.delattr("headgate.cli.client", raising=False)
+    monkeypatch.setitem(sys.modules, "click", None)
+    assert main(["token", "alice"]) == 0
+    capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
-        main([])
+        main(["upload", "a"])
     assert caught.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
+    assert "pip install 'headgate[cli]'" in capsys.readouterr().err

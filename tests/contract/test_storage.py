@@ -54,6 +54,45 @@ async def get(storage, name):
         return data
 
 
+async def test_what_is_published_is_listed_by_name(storage):
+    """In the order of the names' bytes, from any place on, as many as are wanted; nothing staged."""
+    names = ["b", "a", "ä", "Z", "a b", "z"]
+    await put(storage, *((name, name.encode() * 100) for name in names))
+    async with staged(storage, ("c", b"x")):
+        wanted = sorted(names, key=str.encode)
+        listed = await storage.list("", 100)
+        assert [entry.name for entry in listed] == wanted
+        assert [entry.size for entry in listed] == [100 * len(name.encode()) for name in wanted]
+        assert all(entry.modified_at.tzinfo is not None for entry in listed)
+        assert [entry.name for entry in await storage.list("a", 2)] == wanted[2:4]
+        assert [entry.name for entry in await storage.list("a a", 1)] == ["a b"]
+        assert await storage.list("ä", 5) == []
+
+
+async def test_what_is_deleted_is_gone_and_its_name_free(storage):
+    """Whoever has it open keeps it."""
+    await put(storage, ("a", b"old"), ("b", b"other"))
+    async with await storage.open("a") as source:
+        await storage.delete("a")
+        assert await get(storage, "a") is None
+        assert await source.read(0, 10) == b"old"
+    with pytest.raises(FileNotFound):
+        await storage.delete("a")
+    assert await put(storage, ("a", b"new")) == ["a"]
+    assert (await get(storage, "a"), await get(storage, "b")) == (b"new", b"other")
+
+
+async def test_a_delete_that_is_cancelled_is_done_all_the_same(storage):
+    """Its caller is told of the cancellation; nothing is half removed."""
+    await put(storage, ("a", b"x"))
+    task = asyncio.create_task(storage.delete("a"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert await get(storage, "a") is None
+    assert await storage.list("", 5) == []
+
+
 async def test_what_was_written_is_published_whole(storage):
     data = os.urandom(12_345)
     assert await put(storage, ("a.bin", data)) == ["a.bin"]

@@ -149,6 +149,20 @@ def exporting(name: str, expected: bytes, **headers: str) -> Callable[[Server], 
     return act
 
 
+async def _deleted(server: Server) -> Outcome:
+    async with server.client.delete(f"{server.url}/files/a") as response:
+        code = None if response.status == 204 else (await response.json(content_type=None)).get("code")
+        return Outcome(200 if response.status == 204 else response.status, code)
+
+
+async def _listed(server: Server) -> Outcome:
+    async with server.client.get(f"{server.url}/files") as response:
+        body = await response.json(content_type=None)
+        if response.status == 200:
+            assert [file["name"] for file in body["files"]] == ["a", "b"]
+        return Outcome(response.status, body.get("code"))
+
+
 OLD, NEW = b"old" * 1000, b"new" * 2000
 QUOTA = {"quota": 10**6, "quota_per_owner": 10**6}
 
@@ -167,6 +181,8 @@ SCENARIOS = {
     "export with digest": Scenario(
         exporting("a", OLD * 100, Want_Repr_Digest="sha-256=1"), {"a": OLD * 100}, {"a": OLD * 100}
     ),
+    "delete": Scenario(_deleted, {"a": OLD, "b": NEW}, {"b": NEW}, QUOTA),
+    "list": Scenario(_listed, {"a": OLD, "b": NEW}, {"a": OLD, "b": NEW}),
 }
 
 

@@ -28,8 +28,8 @@ __all__ = ["ServeOptions", "serve", "settle_memory"]
 
 logger = logging.getLogger("headgate.serve")
 
-#: Seconds that connections may linger at shutdown, after the jobs have ended.
-SHUTDOWN_TIMEOUT = 5.0
+#: Seconds that connections are given at shutdown, after the jobs have ended and their answers have lingered.
+SHUTDOWN_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         auto_decompress=False,
         # One line a job is the log; one a request only for who debugs.
         access_log=logging.getLogger("aiohttp.access") if options.log_level == "debug" else None,
-        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        shutdown_timeout=config.linger_timeout + SHUTDOWN_TIMEOUT,
         # aiohttp gives a connection so long for its first headers, and for the next ones.
         keepalive_timeout=config.header_timeout,
     )

@@ -26,6 +26,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Terminated
+from headgate.jobs.gate import Gate
 from headgate.jobs.meter import Meter
 
 __all__ = ["IllegalTransition", "Job", "Kind", "State"]
@@ -85,6 +86,7 @@ class Job:
         "created_at",
         "ended_at",
         "ended_by",
+        "gate",
         "id",
         "kind",
         "names",
@@ -110,6 +112,8 @@ class Job:
         #: Bytes that the job will have moved when it is done; None where nobody knows.
         self.bytes_total = bytes_total
         self.state = State.RUNNING
+        #: What every chunk passes.
+        self.gate = Gate()
         #: Why the job is being stopped; None while nobody stops it, and again when it is over: an exception that was
         #: raised holds on to all that its frames held.
         self.cause: JobStopped | None = None
@@ -147,7 +151,12 @@ class Job:
     @property
     def rate(self) -> float:
         """Bytes per second, now."""
-        return 0.0 if self.state.ended else self._meter.rate(time.monotonic())
+        return 0.0 if self.state.ended or self.state is State.PAUSED else self._meter.rate(time.monotonic())
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes per second that somebody allows it; None where nobody set a limit."""
+        return self.gate.rate
 
     # Tasks come and go.
 
@@ -167,12 +176,42 @@ class Job:
             raise self.cause
 
     def finish(self) -> None:
-        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2)."""
+        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2).
+
+        A paused job cannot: wait for ``gate.opened()`` right before.
+        """
         self.check()
         self._to(State.FINISHING)
 
     def complete(self) -> None:
         self._to(State.COMPLETED)
+
+    def pause(self) -> None:
+        """Hold the job's bytes until it is resumed. Raises AlreadyFinished past the point of no return."""
+        self._changeable()
+        if self.state is not State.PAUSED:
+            self.gate.pause()
+            self._to(State.PAUSED)
+
+    def resume(self) -> None:
+        """Let a paused job go on. Raises AlreadyFinished past the point of no return."""
+        self._changeable()
+        if self.state is State.PAUSED:
+            self._to(State.RUNNING)
+            self.gate.resume()
+
+    def narrow(self, rate: int | None) -> None:
+        """Let `rate` bytes per second pass, from now on; None: as many as come. Raises AlreadyFinished."""
+        self._changeable()
+        if rate != self.limit:
+            self.gate.narrow(rate)
+            self._tell()
+
+    def _changeable(self) -> None:
+        if not self.state.stoppable:
+            raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
+        if self.cause is not None:
+            raise AlreadyFinished("The job is being stopped.")
 
     def stop(self, cause: JobStopped) -> None:
         """Decide that the job ends, and tell its task. The first cause stays.
@@ -209,6 +248,9 @@ class Job:
         self._decided_at = datetime.now(UTC)
         if state.ended:
             self.ended_at = self._decided_at
+        self._tell()
+
+    def _tell(self) -> None:
         if self._changed is not None:
             self._changed(self)
 

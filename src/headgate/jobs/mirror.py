@@ -19,12 +19,14 @@ __all__ = ["Command", "Execute", "Mirror", "NullMirror"]
 class Command:
     """Somebody elsewhere asks this process to do something to one of its jobs.
 
-    `action` is "terminate"; `user` is who asks, already authorized by whoever took the request.
+    `action` is "terminate", "pause", "resume" or "rate"; `user` is who asks, already authorized by whoever took the
+    request; `rate`: bytes per second, or None for no limit.
     """
 
     action: str
     job: UUID
     user: str
+    rate: int | None = None
 
 
 #: What a mirror calls when a command came in. Raises JobNotFound if the job does not live here.
@@ -35,7 +37,9 @@ class Mirror(Protocol):
     """What the table of live jobs tells and asks of the outside."""
 
     def changed(self, job: Job) -> None:
-        """`job` began, changed its state, or ended. Called synchronously on the loop: must neither block nor raise."""
+        """`job` began, changed its state or its limit, or ended.
+
+        Called synchronously on the loop: must neither block nor raise."""
 
     async def start(self, execute: Execute) -> None:
         """Begin to bring commands in; call `execute` for each."""

@@ -4,8 +4,6 @@ Rules of this room:
 
 - Plain and synchronous: a job is in the table from the first line of ``run()`` to the last, and nothing in between
   awaits.
-- ``run()`` reads like ``asyncio.timeout()``: it turns a cancellation into the job's cause only if the cancellation is
-  ours and no other is pending. A client's disconnect or a shutdown stays a CancelledError. Know who was cancelled.
 - Whoever terminates waits for the job's end, never on its task: awaiting a cancelled task would cancel the waiter.
 """
 
@@ -13,8 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from types import TracebackType
+from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 from headgate.errors import (
@@ -27,8 +24,10 @@ from headgate.errors import (
     Terminated,
     TooManyJobs,
 )
-from headgate.jobs.job import Job, Kind, State
+from headgate.jobs.job import Job, Kind
 from headgate.jobs.mirror import Command, Mirror, NullMirror
+from headgate.jobs.run import Run
+from headgate.jobs.throttle import Throttle
 
 __all__ = ["Jobs"]
 
@@ -44,7 +43,8 @@ class Jobs:
     """All jobs that this process knows.
 
     `max_jobs`, `max_jobs_per_owner`: how many may be live. `ended_jobs`: how many ended ones are remembered.
-    `terminate_timeout`: seconds to wait for a job's own code to end.
+    `terminate_timeout`: seconds to wait for a job's own code to end. `owner_rate`, `total_rate`: bytes per second that
+    the live jobs of one owner, and all together, may move; None: as many as come.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class Jobs:
         max_jobs_per_owner: int = 1000,
         ended_jobs: int = 1000,
         terminate_timeout: float = 30.0,
+        owner_rate: int | None = None,
+        total_rate: int | None = None,
         mirror: Mirror | None = None,
     ) -> None:
         self._max_jobs = max_jobs
@@ -63,7 +65,11 @@ class Jobs:
         self._ended: OrderedDict[UUID, Job] = OrderedDict()
         self._ended_jobs = ended_jobs
         self._terminate_timeout = terminate_timeout
+        self._owner_rate = owner_rate
+        self._owner_throttles: dict[str, Throttle] = {}
+        self._throttles = () if total_rate is None else (Throttle(total_rate),)
         self._mirror: Mirror = mirror or NullMirror()
+        self._watchers: list[Callable[[Job], None]] = []
         self._closing = False
 
     # What there is.
@@ -85,6 +91,16 @@ class Jobs:
     def get(self, id: UUID) -> Job | None:  # noqa: A002 - the word that clients see
         return self._live.get(id) or self._ended.get(id)
 
+    def watch(self, changed: Callable[[Job], None]) -> None:
+        """Have `changed` called whenever a job began, changed its state or its limit, or ended: synchronously, on the
+        loop. It must neither block nor raise."""
+        self._watchers.append(changed)
+
+    def _changed(self, job: Job) -> None:
+        self._mirror.changed(job)
+        for changed in self._watchers:
+            changed(job)
+
     # Running.
 
     def run(
@@ -95,7 +111,7 @@ class Jobs:
         id: UUID | None = None,  # noqa: A002 - the word that clients see
         names: tuple[str, ...] = (),
         bytes_total: int | None = None,
-    ) -> "_Run":
+    ) -> Run:
         """A context manager: one job, run by the current task.
 
         Enters with the Job. The body calls ``job.finish()`` where it can no longer be undone, and ``job.complete()``
@@ -112,9 +128,9 @@ class Jobs:
             owner=owner,
             names=names,
             bytes_total=bytes_total,
-            changed=self._mirror.changed,
+            changed=self._changed,
         )
-        return _Run(self, job)
+        return Run(job, self._enter, self._leave)
 
     def _enter(self, job: Job) -> None:
         if self._closing:
@@ -127,13 +143,17 @@ class Jobs:
             raise Busy
         self._live_of[job.owner] += 1
         self._live[job.id] = job
-        self._mirror.changed(job)
+        if self._owner_rate is not None:
+            job.gate.join(self._owner_throttles.setdefault(job.owner, Throttle(self._owner_rate)))
+        job.gate.join(*self._throttles)
+        self._changed(job)
 
     def _leave(self, job: Job) -> None:
         del self._live[job.id]
         self._live_of[job.owner] -= 1
         if not self._live_of[job.owner]:
             del self._live_of[job.owner]
+            self._owner_throttles.pop(job.owner, None)
         self._ended[job.id] = job
         while len(self._ended) > self._ended_jobs:
             self._ended.popitem(last=False)
@@ -190,9 +210,19 @@ class Jobs:
 
     async def _execute(self, command: Command) -> None:
         job = self._live.get(command.job)
-        if job is None or command.action != "terminate":
+        if job is None:
             raise JobNotFound
-        await self.terminate(job, by=command.user)
+        match command.action:
+            case "terminate":
+                await self.terminate(job, by=command.user)
+            case "pause":
+                job.pause()
+            case "resume":
+                job.resume()
+            case "rate":
+                job.narrow(command.rate)
+            case _:
+                raise JobNotFound
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs, and wait until those that run have ended by themselves, at most so long."""
@@ -216,64 +246,3 @@ class Jobs:
 
     async def close(self) -> None:
         await self._mirror.close()
-
-
-class _Run:
-    """See ``Jobs.run()``. Entering never awaits; leaving does only to let a late cancellation come."""
-
-    __slots__ = ("_cancelling", "_job", "_jobs", "_task")
-
-    def __init__(self, jobs: Jobs, job: Job) -> None:
-        self._jobs = jobs
-        self._job = job
-
-    async def __aenter__(self) -> Job:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._jobs._enter(self._job)
-        self._job.attach(task)
-        return self._job
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        job = self._job
-        if job.cause is not None and not isinstance(exc, asyncio.CancelledError):
-            # Our cancellation was swallowed, became something else, or has not been delivered yet. It must come now: at
-            # the handler's next await it would be taken for a disconnect, and nobody would be answered.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
-        job.detach()
-        try:
-            self._record(exc)
-        finally:
-            self._jobs._leave(job)
-        cause, job.cause = job.cause, None
-        if cause is None:
-            return
-        if isinstance(exc, asyncio.CancelledError):
-            exc.__traceback__ = None  # it leads to where we waited, and what was waited for leads back to it
-        try:
-            if self._task.uncancel() <= self._cancelling:
-                # Ours alone. Whatever the cancellation became on its way out, the job ended because of its cause.
-                raise cause from (None if exc is cause else exc)
-            if not isinstance(exc, asyncio.CancelledError):
-                raise asyncio.CancelledError from exc  # somebody else's, which came with ours
-        finally:
-            # What is raised here keeps this frame: no circle, or all that a request holds stays until it is collected.
-            del cause, exc, tb
-
-    def _record(self, exc: BaseException | None) -> None:
-        job = self._job
-        if job.state.ended:
-            return
-        if job.cause is not None:
-            job.stopped()
-        elif exc is None:
-            if job.state is not State.FINISHING:
-                job.finish()
-            job.complete()
-        else:
-            job.failed(exc)

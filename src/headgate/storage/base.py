@@ -11,13 +11,24 @@ promised is free again when it has ended.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 from uuid import UUID
 
 from headgate.config import OnConflict
 
-__all__ = ["Source", "Stage", "Staged", "Storage"]
+__all__ = ["Entry", "Source", "Stage", "Staged", "Storage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A published file, as it is listed."""
+
+    name: str
+    size: int  #: bytes
+    modified_at: datetime
 
 
 class Staged(Protocol):
@@ -122,3 +133,13 @@ class Storage(Protocol):
 
     async def open(self, name: str) -> Source:
         """The published file `name`. Raises FileNotFound."""
+
+    async def list(self, after: str, most: int) -> Sequence[Entry]:
+        """Up to `most` published files whose names come after `after` (all of them after the empty one), in the order
+        of their UTF-8 bytes. Raises StorageFailed."""
+
+    async def delete(self, name: str) -> None:
+        """Remove the published file `name`, durably. Sources that are open keep it. Raises FileNotFound, StorageFailed.
+
+        Once begun it runs to its end even if the caller is cancelled, and its outcome is told.
+        """

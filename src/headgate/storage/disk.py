@@ -108,7 +108,8 @@ class Disk:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(lock)
+            with suppress(OSError):  # it is closed, whatever is said; what was done under it is done
+                os.close(lock)
 
     async def free(self) -> int:
         """Bytes that this process may still write."""

@@ -148,7 +148,7 @@ class Ledger:
     def close(self, account: "Account") -> None:
         self._accounts.discard(account)
 
-    def settle(self, owner: str, published: Possessions, replaced: Possessions) -> None:
+    def settle(self, owner: str | None, published: Possessions, replaced: Possessions) -> None:
         """`published` files have appeared, `replaced` ones are gone."""
         if not self.counts:
             return

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 from headgate.errors import FileNotFound
 from headgate.storage.disk import Disk, mapped
 
-__all__ = ["LocalSource", "open_source"]
+__all__ = ["LocalSource", "open_published", "open_source"]
 
 T = TypeVar("T")
 
@@ -25,25 +25,31 @@ AHEAD = 4 * 1024 * 1024
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 
 
-def open_source(disk: Disk, name: str) -> "LocalSource":
-    """Open the published file `name`. Raises FileNotFound, StorageFailed or Busy. Blocks."""
+def open_published(disk: Disk, name: str) -> tuple[int, os.stat_result]:
+    """A descriptor of the published file `name`, and its status. Raises FileNotFound or OSError. Blocks."""
     # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        fd = os.open(name, flags, dir_fd=disk.root)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFound(f"There is no file called {name!r}.") from None
+        raise
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFound(f"There is no file called {name!r}.")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, status
+
+
+def open_source(disk: Disk, name: str) -> "LocalSource":
+    """Open the published file `name`. Raises FileNotFound, StorageFailed or Busy. Blocks."""
     with mapped():
-        try:
-            fd = os.open(name, flags, dir_fd=disk.root)
-        except OSError as error:
-            if error.errno in _NO_FILE:
-                raise FileNotFound(f"There is no file called {name!r}.") from None
-            raise
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFound(f"There is no file called {name!r}.")
-            return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), status.st_size)
-        except BaseException:
-            os.close(fd)
-            raise
+        fd, status = open_published(disk, name)
+        return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), status.st_size)
 
 
 class LocalSource:

@@ -15,6 +15,7 @@ from headgate.errors import HeadgateError, InvalidOption, NameTaken, NoFiles, Re
 from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.storage import Stage
+from headgate.transfer.gated import through
 
 __all__ = ["Incoming", "OnReceived", "ReceivedFile", "receive"]
 
@@ -83,12 +84,15 @@ async def receive(
             await stage.reserve(*rest)
             job.bytes_total = job.bytes_done + rest[1]
         limit = min(config.max_file_size, config.upload_size_limit - job.bytes_done)
-        read, write, advance = file.read, staged.write, job.advance
+        read, write, advance, gate = file.read, staged.write, job.advance, job.gate
         while chunk := await read():
             if staged.size + len(chunk) > limit:
                 raise TooLarge(_too_large(config, limit))
-            await write(chunk)
-            advance(len(chunk))
+            if gate.open:
+                await write(chunk)
+                advance(len(chunk))
+            else:
+                await through(job, chunk, write)
         received.append(ReceivedFile(name, staged.size, file.digests))
     if rule is None:
         raise NoFiles
@@ -98,6 +102,7 @@ async def receive(
     await stage.sync()
     if on_received is not None:
         await _ask(on_received, job, received)
+    await job.gate.opened()
     job.finish()
     names = await stage.publish(rule)
     job.names[:] = names

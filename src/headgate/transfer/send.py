@@ -4,7 +4,8 @@ Rules of this room:
 
 - An export that stops half-way never ends with a clean end of body (G5): whatever goes wrong after the first byte
   aborts the connection. So the last chunk, and the answer that all is well, are left to aiohttp, after the job is done.
-- Nothing is read ahead of the client: a slice is asked for when the one before it has gone.
+- Nothing is read ahead of the client: a slice is asked for when the one before it has gone, and nothing at all while
+  the job is paused.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFa
 from headgate.jobs import Job
 from headgate.storage import Source
 from headgate.transfer.digester import Digester
+from headgate.transfer.gated import through
 from headgate.transfer.watch import Waited
 
 __all__ = ["digest_stored", "send_generated", "send_stored"]
@@ -52,6 +54,7 @@ async def send_stored(
     response.content_length = source.size
     with _aborting(request, response):
         if not source.size:
+            await job.gate.opened()
             job.finish()
         await response.prepare(request)
         if not source.size:
@@ -59,13 +62,18 @@ async def send_stored(
         tail_at = max(0, source.size - TAIL)
         sent = await _sendfile(job, request, source, tail_at, waited)
         while sent < tail_at:
-            chunk = await _read(source, sent, min(READ_SLICE, tail_at - sent))
+            size = min(READ_SLICE, tail_at - sent)
+            if not job.gate.open:
+                size = await job.gate.wait(size)
+            chunk = await _read(source, sent, size)
             with waited:
                 await response.write(chunk)
             job.advance(len(chunk))
             sent += len(chunk)
         tail = await _read(source, tail_at, source.size - tail_at)
+        await job.gate.pay(len(tail))
         await _flush(request, waited)
+        await job.gate.opened()
         job.finish()
         await response.write(tail)  # into an empty buffer: this does not wait
         job.advance(len(tail))
@@ -89,9 +97,16 @@ async def send_generated(
             else:
                 response.force_close()  # the end of the connection is the end of the body
             await response.prepare(request)
+
+            async def write(data: bytes) -> None:
+                with waited:
+                    await response.write(data)
+
             breathed = time.monotonic()
             while chunk is not None:
-                if chunk:  # an empty chunk would end a chunked body
+                if not job.gate.open:
+                    await through(job, chunk, write)
+                elif chunk:  # an empty chunk would end a chunked body
                     with waited:
                         await response.write(chunk)
                     job.advance(len(chunk))
@@ -100,14 +115,17 @@ async def send_generated(
                     breathed = time.monotonic()
                 chunk = await _next_chunk(job, chunks)
             await _flush(request, waited)
+            await job.gate.opened()
             job.finish()
 
 
 async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
     """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours.
 
-    Raises the job's cause if the generator swallowed its cancellation.
+    A paused job asks for none. Raises the job's cause if the generator swallowed its cancellation.
     """
+    if not job.gate.open:
+        await job.gate.opened()
     try:
         chunk = await anext(chunks)
         if not isinstance(chunk, bytes):
@@ -150,6 +168,8 @@ async def _sendfile(job: Job, request: web.Request, source: Source, end: int, wa
     sent = 0
     while sent < end:
         count = min(SENDFILE_SLICE, end - sent)
+        if not job.gate.open:
+            count = await job.gate.wait(count)
         await source.ready(sent, count)
         try:
             with waited:

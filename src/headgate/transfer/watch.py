@@ -5,6 +5,8 @@ waits for us (a slow disk, a service that checks an upload, a query that has no 
 """
 
 import asyncio
+import contextlib
+import select
 import socket
 import struct
 import time
@@ -16,9 +18,12 @@ from aiohttp import web
 
 from headgate.config import Config
 from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer, TooSlow
-from headgate.jobs import Job
+from headgate.jobs import Job, State
 
 __all__ = ["Waited", "Watch", "taken"]
+
+#: So many probes without an answer end a connection.
+PROBES = 4
 
 #: Where ``tcpi_bytes_acked`` lies in Linux's ``struct tcp_info`` (linux/tcp.h; since 4.1).
 _ACKED = struct.Struct("120xQ")
@@ -60,6 +65,15 @@ def taken(request: web.Request, job: Job) -> int:
     return acked
 
 
+def _probe(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel find out whether the peer is still there, when nothing has moved for so long."""
+    with contextlib.suppress(OSError):  # no TCP (a Unix socket), where a peer's end is always known
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds) // PROBES))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+
+
 class Watch:
     """While the block runs, stop `job` if its client is gone, broke its body, idles, or is slower than may be.
 
@@ -68,7 +82,7 @@ class Watch:
     generator yields the next chunk, and a host that does not cancel handlers tells nobody.
     """
 
-    __slots__ = ("_config", "_handle", "_job", "_loop", "_move", "_moved", "_request", "_waited", "_window")
+    __slots__ = ("_config", "_handle", "_job", "_loop", "_move", "_moved", "_probed", "_request", "_waited", "_window")
 
     def __init__(
         self, job: Job, request: web.Request, config: Config, *, waited: Waited, moved: Callable[[], int]
@@ -80,6 +94,7 @@ class Watch:
         self._moved = moved
         # Bytes moved, and seconds waited: when a byte was last seen to have moved, and when the window began.
         self._move = self._window = (moved(), waited.seconds)
+        self._probed = False
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
@@ -106,14 +121,34 @@ class Watch:
         """
         return bool(getattr(self._request.protocol, "_messages", ())) and not self._request.content.is_eof()
 
+    @property
+    def _hung_up(self) -> bool:
+        """Has the client hung up while its upload is held?
+
+        Nothing is read then, so the event loop does not learn of it: a held job would wait for nobody, for ever. The
+        kernel does not either while its buffers are full; so the connection is probed until the client's has given up.
+        """
+        transport = self._request.transport
+        if self._job.gate.open or not isinstance(transport, asyncio.ReadTransport) or transport.is_reading():
+            return False
+        sock = transport.get_extra_info("socket")
+        if not self._probed:
+            self._probed = True
+            _probe(sock, self._config.idle_timeout)
+        poll = select.poll()
+        poll.register(sock, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
     def _look(self) -> None:
         self._handle = self._loop.call_later(self._config.watch_interval, self._look)
         if not self._job.state.stoppable:
             return
-        if self._gone:
+        if self._gone or self._hung_up:
             self._job.stop(Disconnected())
         elif self._broken:
             self._job.stop(MalformedTransfer())
+        elif self._job.state is State.PAUSED:  # both clocks stand still
+            self._move = self._window = (self._moved(), self._waited.seconds)
         else:
             self._measure(self._moved(), self._waited.seconds)
 

@@ -10,13 +10,14 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
 from headgate.config import Config
 
-__all__ = ["Answer", "json_answer"]
+__all__ = ["Answer", "json_answer", "rfc3339"]
 
 
 class Answer(web.Response):
@@ -60,3 +61,8 @@ def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | No
     """`body` as JSON; as it is if it is text already."""
     text = body if isinstance(body, str) else json.dumps(body)
     return Answer(body=text.encode(), status=status, headers=headers, content_type="application/json")
+
+
+def rfc3339(time: datetime) -> str:
+    """`time`, which is in UTC, to the millisecond."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

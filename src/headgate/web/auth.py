@@ -1,7 +1,8 @@
 """Who asks, and whose jobs they may see.
 
 Rules of this room: a token is compared in constant time against every entry; a stranger's job answers exactly as one
-that never was (G6).
+that never was (G6); what a browser sends by itself (a cookie, or only that it is on this machine) counts only for our
+own pages.
 """
 
 import hashlib
@@ -21,11 +22,14 @@ from headgate.errors import ConfigError, Forbidden, Unauthorized
 from headgate.jobs import Job
 
 __all__ = [
+    "COOKIE",
     "USER",
     "Authenticate",
     "Tokens",
     "User",
     "authentication",
+    "check_origin",
+    "identify",
     "is_loopback",
     "local_user",
     "may_see",
@@ -49,6 +53,10 @@ Authenticate = Callable[[web.Request], User | Awaitable[User | None] | None]
 USER = web.RequestKey("headgate.user", User)
 
 
+#: The cookie in which a browser keeps a token that was given to the page.
+COOKIE = "headgate_token"
+
+
 def may_see(user: User, job: Job) -> bool:
     """May `user` see and control `job`? (G6)"""
     return user.admin or job.owner == user.name
@@ -61,15 +69,19 @@ def authentication(authenticate: Authenticate, *, open_to_all: frozenset[str]) -
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         if resource is None or resource.name not in open_to_all:
-            user = authenticate(request)
-            if inspect.isawaitable(user):
-                user = await user
+            user = await identify(authenticate, request)
             if user is None:
                 raise Unauthorized
             request[USER] = user
         return await handler(request)
 
     return middleware
+
+
+async def identify(authenticate: Authenticate, request: web.Request) -> User | None:
+    """Who sent `request`, as `authenticate` knows."""
+    user = authenticate(request)
+    return await user if inspect.isawaitable(user) else user
 
 
 def only_user(request: web.Request) -> User | None:
@@ -90,10 +102,17 @@ def local_user(request: web.Request) -> User | None:
         meant_for_us = False
     if not meant_for_us:
         raise Forbidden("Without tokens, only requests to this machine by its own name are served.")
-    origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
-    if origin.lower() != host.lower() or request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Forbidden("Without tokens, pages of other origins are not served.")
+    check_origin(request)
     return _ONLY_USER
+
+
+def check_origin(request: web.Request) -> None:
+    """Raise Forbidden if a browser sent `request` for a page that is not one of this origin (RFC 6454, section 7; Fetch
+    metadata's Sec-Fetch-Site). Other clients send neither header."""
+    host = request.headers.get(hdrs.HOST, "")
+    origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
+    if origin.lower() != host.lower() or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        raise Forbidden("Pages of other origins are not served.")
 
 
 def is_loopback(host: str) -> bool:
@@ -110,7 +129,8 @@ _ONLY_USER = User("anonymous", admin=True)
 class Tokens:
     """An Authenticate over ``user:sha256-of-token[:admin]`` lines; blank ones and those that begin with ``#`` are none.
 
-    The token comes as ``Authorization: Bearer TOKEN`` or as the header ``auth_token: TOKEN``.
+    The token comes as ``Authorization: Bearer TOKEN``, as the header ``auth_token: TOKEN``, or, from our own page, in a
+    cookie.
     Raises ConfigError for a line of any other form.
     """
 
@@ -147,6 +167,15 @@ class Tokens:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer":
             token = request.headers.get("auth_token", "")
+        if token:
+            return self.user_of(token)
+        user = self.user_of(request.cookies.get(COOKIE, ""))
+        if user is not None:
+            check_origin(request)
+        return user
+
+    def user_of(self, token: str) -> User | None:
+        """Whose `token` is."""
         digest = hashlib.sha256(token.strip().encode(errors="surrogateescape")).digest()
         found = None
         for known, user in self._users:  # all of them: how long it takes must not tell how far we came

@@ -1,6 +1,8 @@
 """The bodies of small requests. Large ones are the business of ``transfer/``."""
 
 import asyncio
+import json
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -8,7 +10,7 @@ from headgate.errors import IdleTimeout, MalformedRequest, TooLarge, Unsupported
 from headgate.transfer.body import Body
 from headgate.web.expect import proceed
 
-__all__ = ["read_text"]
+__all__ = ["parse_json", "read_text"]
 
 
 async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
@@ -33,3 +35,11 @@ async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise MalformedRequest("The body is not valid UTF-8.") from None
+
+
+def parse_json(text: str) -> Any:
+    """What `text` says. Raises MalformedRequest."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise MalformedRequest("The body is not valid JSON.") from None

@@ -5,7 +5,6 @@ POST /export    POST /export/terminate
 
 import contextlib
 import inspect
-import json
 import urllib.parse
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -23,9 +22,9 @@ from headgate.transfer.send import digest_stored, send_generated, send_stored
 from headgate.transfer.watch import Waited, Watch, taken
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
-from headgate.web.body import read_text
+from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
-from headgate.web.jobs import JOB, job_headers, requested_job_id, terminate_own
+from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id, terminate_own
 from headgate.wire.digests import format_digests, parse_wish
 from headgate.wire.parameters import attachment
 
@@ -80,7 +79,8 @@ class ExportRoutes:
         """Stream a file out, as a job. A stored one has a digest if the client wants that (RFC 9530, 4)."""
         id_ = requested_job_id(request)
         wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
-        name = check_name(await self._requested_name(request))
+        name, named_id = await self._requested(request)
+        id_ = id_ or named_id
         generate = self._exports.get(name)
         if generate is not None:
             async with self._job(request, id_, name) as job:
@@ -116,24 +116,22 @@ class ExportRoutes:
         headers = _SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
         return web.StreamResponse(headers=headers)
 
-    async def _requested_name(self, request: web.Request) -> str:
-        """The ``filename`` of a JSON object or of a urlencoded form."""
+    async def _requested(self, request: web.Request) -> tuple[str, UUID | None]:
+        """The ``filename`` of a JSON object or of a urlencoded form, and the job's id if ``job`` names one (a browser's
+        form cannot send a header)."""
         parse = _PARSERS.get(request.content_type)
         if parse is None:
             raise UnsupportedMedia('Send {"filename": "..."} as application/json, or the same field urlencoded.')
         text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
         fields = parse(text)
-        name = fields.get("filename") if isinstance(fields, dict) else None
+        fields = fields if isinstance(fields, dict) else {}
+        name, id_ = fields.get("filename"), fields.get("job")
         if not isinstance(name, str):
             raise MalformedRequest('The body needs a "filename".')
-        return name
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise MalformedRequest("The body is not valid JSON.") from None
+        not_an_id = MalformedRequest('"job" must be a UUID.')
+        if not isinstance(id_, str | None):
+            raise not_an_id
+        return check_name(name), parse_job_id(id_, not_an_id) if id_ else None
 
 
 def _parse_form(text: str) -> Any:
@@ -144,6 +142,6 @@ def _parse_form(text: str) -> Any:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "application/json": _parse_json,
+    "application/json": parse_json,
     "application/x-www-form-urlencoded": _parse_form,
 }

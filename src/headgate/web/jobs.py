@@ -1,24 +1,35 @@
-"""Jobs over HTTP: how one reads in JSON, how one is named, found and terminated.
+"""Jobs over HTTP: how one reads in JSON, how one is named, found, held, slowed and terminated.
 
-GET /jobs    GET /jobs/{id}    DELETE /jobs/{id}
+GET /jobs    GET /jobs/{id}    PATCH /jobs/{id}    DELETE /jobs/{id}
 """
 
 import asyncio
 import json
 import math
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 
-from headgate.errors import HeadgateError, JobNotFound, MalformedRequest
-from headgate.jobs import Job, Jobs, Kind
-from headgate.web.answer import Answer, json_answer
+from headgate.config import Config
+from headgate.errors import HeadgateError, InvalidOption, JobNotFound, MalformedRequest, UnsupportedMedia
+from headgate.jobs import Job, Jobs, Kind, State
+from headgate.web.answer import Answer, json_answer, rfc3339
 from headgate.web.auth import USER, may_see
+from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
 
-__all__ = ["JOB", "JobRoutes", "job_headers", "job_json", "requested_job_id", "terminate_own"]
+__all__ = [
+    "JOB",
+    "JobRoutes",
+    "job_headers",
+    "job_json",
+    "jobs_text",
+    "parse_job_id",
+    "requested_job_id",
+    "terminate_own",
+]
 
 #: Where code that runs within a transfer's request finds its job.
 JOB = web.RequestKey("headgate.job", Job)
@@ -43,18 +54,24 @@ def job_json(job: Job) -> dict[str, Any]:
         "bytes_done": job.bytes_done,
         "bytes_total": job.bytes_total,
         "rate": round(rate),
-        "limit": None,
+        "limit": job.limit,
         "eta": math.ceil(left / rate) if left is not None and rate > 0 else None,
-        "created_at": _rfc3339(job.created_at),
-        "updated_at": _rfc3339(job.updated_at),
-        "ended_at": None if job.ended_at is None else _rfc3339(job.ended_at),
+        "created_at": rfc3339(job.created_at),
+        "updated_at": rfc3339(job.updated_at),
+        "ended_at": None if job.ended_at is None else rfc3339(job.ended_at),
         "ended_by": job.ended_by,
         "reason": job.reason,
     }
 
 
-def _rfc3339(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+async def jobs_text(jobs: Sequence[Job]) -> str:
+    """`jobs` as JSON: ``{"jobs": [...]}``."""
+    texts = []
+    for number, job in enumerate(jobs, 1):
+        texts.append(json.dumps(job_json(job)))
+        if not number % AT_A_TIME:
+            await asyncio.sleep(0)  # thousands of jobs are not to hold up those that they are about
+    return '{"jobs": [' + ", ".join(texts) + "]}"
 
 
 def job_url(request: web.Request, job: Job) -> str:
@@ -102,28 +119,58 @@ async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type
     return json_answer({"terminated": [str(job.id) for job in stopped]})
 
 
+_JSON = frozenset({"application/json", "application/merge-patch+json"})
+
+
+def _checked(wanted: Any) -> dict[str, Any]:
+    """What may be wanted of a job. Raises MalformedRequest, or InvalidOption before anything of it is done."""
+    if not isinstance(wanted, dict):
+        raise MalformedRequest("The body must be a JSON object.")
+    if not wanted or wanted.keys() - {"state", "rate"}:
+        raise InvalidOption("Of a job, state and rate can be changed.")
+    if wanted.get("state", State.PAUSED) not in (State.PAUSED, State.RUNNING):
+        raise InvalidOption('state must be "paused" or "running"; DELETE terminates.')
+    rate = wanted.get("rate")
+    if rate is not None and (not isinstance(rate, int) or isinstance(rate, bool) or not 0 < rate < 2**63):
+        raise InvalidOption("rate must be a whole number of bytes per second above 0, or null for no limit.")
+    return wanted
+
+
 class JobRoutes:
     """The handlers of ``/jobs``."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, config: Config, jobs: Jobs) -> None:
+        self._config = config
         self._jobs = jobs
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/jobs", self.list, expect_handler=deferred)
         router.add_get("/jobs/{id}", self.show, name=JOB_ROUTE, expect_handler=deferred)
+        router.add_patch("/jobs/{id}", self.change, expect_handler=deferred)
         router.add_delete("/jobs/{id}", self.terminate, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> Answer:
         user = request[USER]
-        texts = []
-        for number, job in enumerate([job for job in self._jobs if may_see(user, job)], 1):
-            texts.append(json.dumps(job_json(job)))
-            if not number % AT_A_TIME:
-                await asyncio.sleep(0)  # thousands of jobs are not to hold up those that they are about
-        return json_answer('{"jobs": [' + ", ".join(texts) + "]}")
+        return json_answer(await jobs_text([job for job in self._jobs if may_see(user, job)]))
 
     async def show(self, request: web.Request) -> Answer:
         return json_answer(job_json(self._find(request)))
+
+    async def change(self, request: web.Request) -> Answer:
+        """Pause, resume, slow: ``{"state": "paused" | "running"}``, ``{"rate": bytes per second | null}``, or both."""
+        job = self._find(request)
+        if request.content_type not in _JSON:
+            raise UnsupportedMedia('Send {"state": "paused"} or {"rate": 1048576} as application/json.')
+        text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
+        wanted = _checked(parse_json(text))
+        if "rate" in wanted:
+            job.narrow(wanted["rate"])
+        match wanted.get("state"):
+            case State.PAUSED:
+                job.pause()
+            case State.RUNNING:
+                job.resume()
+        return json_answer(job_json(job))
 
     async def terminate(self, request: web.Request) -> Answer:
         job = self._find(request)

@@ -1,0 +1,152 @@
+"""What a command that speaks to a server is: its options, its loop, its exit code.
+
+Exit codes: 0 done; 1 refused, failed, or not found; 2 the command line is wrong; 3 the server cannot be reached; 4 the
+transfer was terminated by somebody; 130 interrupted (Ctrl-C), 143 by SIGTERM. Of several things, the worst.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import click
+
+from headgate.cli import server
+from headgate.cli.remote import Problem, Remote, Unreachable
+from headgate.cli.show import Show
+from headgate.cli.transfers import LocalError
+
+__all__ = ["Command", "Context", "command", "main"]
+
+DONE = 0
+FAILED = 1
+UNREACHABLE = 3
+TERMINATED = 4
+
+
+class _Failed(Exception):
+    """Something of what was asked for failed, and has been complained about."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        commands.main(args=list(argv), prog_name="headgate", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except _Failed as error:
+        return error.code
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + signal.SIGINT
+    except _Ended:
+        return 128 + signal.SIGTERM
+    return DONE
+
+
+class _Ended(Exception):
+    """SIGTERM."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="headgate")
+def commands() -> None:
+    """Uploads and exports that you can watch, pause, slow and stop."""
+
+
+class _Elsewhere(click.Command):
+    """A command that another room runs; here for the list of all."""
+
+    def __init__(self, name: str, help_: str) -> None:
+        super().__init__(name, short_help=help_, add_help_option=False)
+
+
+for name, purpose in server.COMMANDS.items():
+    commands.add_command(_Elsewhere(name, purpose))
+
+
+class Context:
+    """A server to speak to, somewhere to show what it says, and what has failed so far."""
+
+    def __init__(self, remote: Remote, show: Show) -> None:
+        self.remote = remote
+        self.show = show
+        self.code = DONE
+
+    @asynccontextmanager
+    async def trying(self, what: str | None = None) -> AsyncIterator[None]:
+        """One of several things: if it fails that is told, and the next is tried."""
+        prefix = f"{what}: " if what else ""
+        try:
+            yield
+        except Problem as error:
+            self.show.complain(f"{prefix}{error} ({error.code})", code=error.code, what=what)
+            self.code = max(self.code, TERMINATED if error.code == "terminated" else FAILED)
+        except LocalError as error:
+            self.show.complain(str(error), code="local", what=what)
+            self.code = max(self.code, FAILED)
+        except Unreachable as error:
+            self.show.complain(f"the server cannot be reached: {error}", code="unreachable", what=what)
+            self.code = max(self.code, UNREACHABLE)
+
+
+Command = Callable[..., Awaitable[None]]
+
+
+def command(function: Command) -> click.Command:
+    """A command that speaks to a server: with its options, and run on a loop of its own."""
+
+    @commands.command(function.__name__.strip("_"))
+    @click.option(
+        *("--url", "url"),
+        envvar="HEADGATE_URL",
+        default="http://127.0.0.1:8080",
+        show_default=True,
+        help="Where the server is. [env: HEADGATE_URL]",
+    )
+    @click.option("--token", envvar="HEADGATE_TOKEN", help="Who you are. [env: HEADGATE_TOKEN]")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for other programs.")
+    @wraps(function)
+    def run_it(url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
+        async def run() -> int:
+            async with Remote(url, token) as remote:
+                context = Context(remote, Show(as_json=as_json))
+                async with context.trying():
+                    await function(context, **arguments)
+            return context.code
+
+        if code := _run(run()):
+            raise _Failed(code)
+
+    return run_it
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main`; SIGTERM cancels it, as Ctrl-C does."""
+    ended = False
+
+    async def run() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def end() -> None:
+            nonlocal ended
+            ended = True
+            task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        return await main
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if ended:
+            raise _Ended from None
+        raise

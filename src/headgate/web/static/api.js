@@ -1,0 +1,55 @@
+// The calls that the page makes. Every path is relative: the page works under any prefix.
+
+/** A refusal of the server's, as a problem (RFC 9457), in words. */
+export class Problem extends Error {
+  constructor({ status = 0, code = "lost", title = "The server cannot be reached", detail = "" } = {}) {
+    super(detail || title);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The problem that `text` describes; a plain one if it is not JSON. */
+export function problemOf(status, text) {
+  try {
+    return new Problem(JSON.parse(text));
+  } catch {
+    return new Problem({ status, code: "internal-error", title: `The server answered ${status}` });
+  }
+}
+
+async function call(method, path, body) {
+  const options = { method, headers: {} };
+  if (body !== undefined) {
+    options.headers["Content-Type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Problem();
+  }
+  const text = await response.text();
+  if (!response.ok) throw problemOf(response.status, text);
+  return text ? JSON.parse(text) : null;
+}
+
+export const session = () => call("GET", "session");
+export const signIn = (token) => call("POST", "session", { token });
+export const signOut = () => call("DELETE", "session");
+
+export const change = (id, wanted) => call("PATCH", `jobs/${id}`, wanted);
+export const terminate = (id) => call("DELETE", `jobs/${id}`);
+
+export const files = (after) => call("GET", after ? `files?after=${encodeURIComponent(after)}` : "files");
+export const deleteFile = (name) => call("DELETE", `files/${encodeURIComponent(name)}`);
+
+/** A UUID (v4). `crypto.randomUUID` is there only where the page came over TLS or from this machine. */
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

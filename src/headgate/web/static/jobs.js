@@ -1,0 +1,165 @@
+// The list of transfers: those of this page and those begun elsewhere, by what the server says of them.
+
+import * as api from "./api.js";
+import * as words from "./words.js";
+
+const ENDED = ["completed", "failed", "terminated"];
+
+/** So many ended transfers are shown. */
+const MOST_ENDED = 50;
+
+/** The slider's steps: from 64 KiB/s, four to each doubling; the last is no limit. */
+const SLOWEST = 64 * 1024;
+const NO_LIMIT = 45;
+const rateOf = (step) => (step >= NO_LIMIT ? null : Math.round(SLOWEST * 2 ** (step / 4)));
+const stepOf = (rate) =>
+  rate === null ? NO_LIMIT : Math.max(0, Math.min(NO_LIMIT - 1, Math.round(4 * Math.log2(rate / SLOWEST))));
+
+const byId = (id) => document.getElementById(id);
+
+export class JobList {
+  /** `say(text)`: to be read out. `complain(problem)`: to be shown. `onEnded(job)`: a transfer has ended. */
+  constructor({ say, complain, onEnded }) {
+    this.say = say;
+    this.complain = complain;
+    this.onEnded = onEnded;
+    this.rows = new Map();
+  }
+
+  /** All that the server knows. What it does not know any more is gone, but for what this page has begun itself. */
+  replaceAll(jobs) {
+    const known = new Set(jobs.map((job) => job.id));
+    for (const [id, row] of this.rows) if (!known.has(id) && !row.local) this.remove(id);
+    const live = jobs.filter((job) => !ENDED.includes(job.state));
+    const ended = jobs.filter((job) => ENDED.includes(job.state)).slice(0, MOST_ENDED);
+    for (const job of [...live, ...ended].reverse()) this.update(job);
+  }
+
+  /** `job` as the server tells it. */
+  update(job) {
+    const row = this.rows.get(job.id) ?? this.add(job.id);
+    const detail = row.job?.detail;
+    row.local = false;
+    this.show(row, detail ? { ...job, detail } : job);
+  }
+
+  /** A transfer of this page that the server does not know yet, or has refused. */
+  updateLocally(id, changes) {
+    const row = this.rows.get(id) ?? this.add(id);
+    row.local ??= true;
+    this.show(row, { ...row.job, ...changes, id });
+  }
+
+  /** Is `id` under way, as far as anybody knows? */
+  isLive(id) {
+    const row = this.rows.get(id);
+    return row !== undefined && !ENDED.includes(row.job.state);
+  }
+
+  clear() {
+    for (const id of [...this.rows.keys()]) this.remove(id);
+  }
+
+  remove(id) {
+    this.rows.get(id).element.remove();
+    this.rows.delete(id);
+    this.count();
+  }
+
+  add(id) {
+    const element = byId("job-template").content.firstElementChild.cloneNode(true);
+    const find = (selector) => element.querySelector(selector);
+    const row = {
+      element,
+      ...{ name: find(".name"), direction: find(".direction"), state: find(".state"), facts: find(".facts") },
+      ...{ progress: find("progress"), controls: find(".controls"), hold: find(".hold") },
+      ...{ terminate: find(".terminate"), slider: find(".rate"), limit: find("output") },
+    };
+    row.hold.addEventListener("click", () =>
+      this.ask(api.change(id, { state: row.job.state === "paused" ? "running" : "paused" })),
+    );
+    row.terminate.addEventListener("click", () => (row.cancel ? row.cancel() : this.ask(api.terminate(id))));
+    row.slider.addEventListener("input", () => {
+      row.sliding = true; // what the server says of it meanwhile is not to move it under the hand
+      this.showLimit(row, rateOf(Number(row.slider.value)));
+    });
+    row.slider.addEventListener("change", async () => {
+      await this.ask(api.change(id, { rate: rateOf(Number(row.slider.value)) }));
+      row.sliding = false;
+      this.showSlider(row);
+    });
+    this.rows.set(id, row);
+    return row;
+  }
+
+  async ask(answer) {
+    try {
+      const job = await answer;
+      if (job) this.update(job);
+    } catch (problem) {
+      this.complain(problem);
+    }
+  }
+
+  show(row, job) {
+    const before = row.job;
+    row.job = job;
+    const ended = ENDED.includes(job.state);
+    const [title, state] = [words.title(job), words.state(job)];
+    const known = !["waiting", "starting"].includes(job.state);
+    row.element.className = `job ${job.state}`;
+    row.element.dataset.id = job.id;
+    row.direction.textContent = job.kind === "upload" ? "↑ Upload" : "↓ Export";
+    row.name.textContent = title;
+    row.state.textContent = state;
+    row.facts.textContent = words.progress(job);
+    row.progress.setAttribute("aria-label", `Progress of ${title}`);
+    if (job.bytes_total) row.progress.value = Math.min(1, job.bytes_done / job.bytes_total);
+    else row.progress.removeAttribute("value");
+    row.controls.hidden = ended || job.state === "finishing";
+    row.hold.textContent = job.state === "paused" ? "Resume" : "Pause";
+    row.hold.setAttribute("aria-label", `${row.hold.textContent} ${title}`);
+    row.terminate.setAttribute("aria-label", `Terminate ${title}`);
+    row.hold.disabled = row.slider.disabled = !known;
+    row.slider.setAttribute("aria-label", `Limit of ${title}`);
+    this.showSlider(row);
+    if (before?.state !== job.state) {
+      this.place(row, ended);
+      this.count();
+      if (before !== undefined) this.say(`${title}: ${state}. ${ended ? words.reason(job) : ""}`);
+      if (ended) this.onEnded(job, before !== undefined);
+    }
+  }
+
+  showSlider(row) {
+    if (row.sliding) return;
+    const limit = row.job.limit ?? null;
+    row.slider.value = stepOf(limit);
+    this.showLimit(row, limit);
+  }
+
+  showLimit(row, limit) {
+    const text = limit === null ? "none" : words.rate(limit);
+    row.limit.textContent = text;
+    row.slider.setAttribute("aria-valuetext", text);
+  }
+
+  place(row, ended) {
+    const list = byId(ended ? "ended" : "live");
+    if (row.element.parentElement !== list) {
+      const focused = row.element.contains(document.activeElement);
+      list.prepend(row.element);
+      if (focused) byId("transfers-title").focus();
+    }
+    while (list.id === "ended" && list.childElementCount > MOST_ENDED) {
+      this.remove(list.lastElementChild.dataset.id);
+    }
+  }
+
+  count() {
+    const ended = byId("ended").childElementCount;
+    byId("nothing-live").hidden = byId("live").childElementCount > 0;
+    byId("ended-box").hidden = ended === 0;
+    byId("ended-count").textContent = `(${ended})`;
+  }
+}

@@ -1,0 +1,155 @@
+// The page: who is here, what they drop, and the lists that follow.
+
+import * as api from "./api.js";
+import { FileList } from "./files.js";
+import { JobList } from "./jobs.js";
+import { Transfers, dropped } from "./transfers.js";
+import { Watch } from "./watch.js";
+
+const byId = (id) => document.getElementById(id);
+
+/** Seconds after an upload's end in which others may end, too, before the files are listed again. */
+const SETTLE = 0.3;
+
+function say(text) {
+  byId("announcements").textContent = text;
+}
+
+function complain(problem) {
+  if (problem.status === 401) {
+    start();
+    return;
+  }
+  byId("problem").textContent = problem.message;
+  byId("problem").hidden = false;
+}
+
+let listing;
+const jobs = new JobList({
+  say,
+  complain,
+  onEnded(job, seen) {
+    transfers.over(job.id);
+    if (seen && job.kind === "upload" && job.state === "completed") {
+      clearTimeout(listing);
+      listing = setTimeout(() => files.load(), SETTLE * 1000);
+    }
+  },
+});
+const transfers = new Transfers({ jobs, complain });
+const files = new FileList({ onExport: (name) => transfers.export(name), say, complain });
+
+let watch = null;
+
+/** Find out who is here, and show what they may see. */
+async function start() {
+  watch?.close();
+  watch = null;
+  let here;
+  try {
+    here = await api.session();
+  } catch (problem) {
+    complain(problem);
+    setTimeout(start, 2000);
+    return;
+  }
+  byId("problem").hidden = true;
+  byId("sign-in").hidden = here.user !== null;
+  byId("sign-in").querySelector("form").hidden = !here.sign_in;
+  byId("sign-in-elsewhere").hidden = here.sign_in;
+  byId("signed-in").hidden = here.user === null;
+  byId("who").hidden = here.user === null || !here.sign_in;
+  byId("connection").textContent = "";
+  if (here.user === null) {
+    jobs.clear();
+    byId("files").replaceChildren();
+    byId("token").focus();
+    return;
+  }
+  byId("name").textContent = here.user.admin ? `${here.user.name} (admin)` : here.user.name;
+  watch = new Watch({
+    onSnapshot(all) {
+      transfers.lookForLost(all);
+      jobs.replaceAll(all);
+      files.load();
+    },
+    onJobs: (some) => some.forEach((job) => jobs.update(job)),
+    onConnection: (up) => {
+      byId("connection").textContent = up ? "" : "Connection lost. Trying again…";
+    },
+    async mayWatch() {
+      try {
+        if ((await api.session()).user !== null) return true;
+        start();
+      } catch {
+        // Not there yet.
+      }
+      return false;
+    },
+  });
+}
+
+byId("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await api.signIn(byId("token").value);
+  } catch (problem) {
+    byId("problem").textContent = problem.message;
+    byId("problem").hidden = false;
+    return;
+  }
+  byId("token").value = "";
+  start();
+});
+
+byId("sign-out").addEventListener("click", async () => {
+  try {
+    await api.signOut();
+  } catch (problem) {
+    complain(problem);
+  }
+  start();
+});
+
+// What is to be uploaded.
+
+function upload(chosen) {
+  byId("problem").hidden = true;
+  for (const file of chosen) transfers.upload(file, byId("on-conflict").value);
+}
+
+for (const what of ["files", "folder"]) {
+  const input = byId(`${what}-input`);
+  byId(`choose-${what}`).addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    upload([...input.files]);
+    input.value = "";
+  });
+}
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files") && !byId("signed-in").hidden;
+
+addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.add("over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("over");
+});
+addEventListener("drop", async (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  document.body.classList.remove("over");
+  try {
+    upload(await dropped(event.dataTransfer));
+  } catch {
+    complain(new api.Problem({ title: "What was dropped could not be read." }));
+  }
+});
+
+addEventListener("beforeunload", (event) => {
+  if (transfers.busy) event.preventDefault();
+});
+
+start();

@@ -1,0 +1,176 @@
+// What this page transfers itself: uploads by XMLHttpRequest, exports by a form, a few of each at a time.
+
+import * as api from "./api.js";
+
+/**
+ * A browser opens six connections to a server at most, and a paused transfer keeps its own: two uploads, two exports and
+ * the events leave one for everything else, so that what was paused can always be resumed.
+ */
+const AT_ONCE = 2;
+
+class Queue {
+  constructor() {
+    this.running = 0;
+    this.waiting = [];
+  }
+
+  /** Call `start(done)` when it is its turn; return a function that takes it out of the queue, if that is not yet. */
+  add(start) {
+    this.waiting.push(start);
+    this.next();
+    return () => {
+      const place = this.waiting.indexOf(start);
+      if (place >= 0) this.waiting.splice(place, 1);
+      return place >= 0;
+    };
+  }
+
+  next() {
+    while (this.running < AT_ONCE && this.waiting.length) {
+      this.running += 1;
+      let over = false;
+      this.waiting.shift()(() => {
+        if (over) return;
+        over = true;
+        this.running -= 1;
+        this.next();
+      });
+    }
+  }
+}
+
+const EMPTY = { bytes_done: 0, bytes_total: null, rate: 0, eta: null, limit: null, ended_by: null, reason: null };
+
+export class Transfers {
+  /** `jobs`: the list that shows them. `complain(problem)`. `onProblem(problem)`: the server refused somebody. */
+  constructor({ jobs, complain }) {
+    this.jobs = jobs;
+    this.complain = complain;
+    this.uploads = new Queue();
+    this.exports = new Queue();
+    this.underWay = new Map(); // exports: what to call when they are over
+    this.sending = 0;
+  }
+
+  /** Are there uploads that leaving the page would end? */
+  get busy() {
+    return this.sending > 0 || this.uploads.waiting.length > 0;
+  }
+
+  upload(file, onConflict) {
+    const id = api.newId();
+    const job = { ...EMPTY, kind: "upload", names: [file.name], bytes_total: file.size };
+    this.jobs.updateLocally(id, { ...job, state: "waiting" });
+    this.queue(this.uploads, id, (done) => this.send(id, file, onConflict, done));
+  }
+
+  queue(queue, id, start) {
+    const row = () => this.jobs.rows.get(id);
+    const leave = queue.add((done) => {
+      if (row()) row().cancel = null;
+      start(done);
+    });
+    if (row()?.job.state === "waiting") {
+      row().cancel = () => leave() && this.jobs.remove(id);
+    }
+  }
+
+  send(id, file, onConflict, done) {
+    const form = new FormData();
+    form.append("file", file, file.name);
+    const request = new XMLHttpRequest();
+    request.open("POST", onConflict ? `upload?on_conflict=${onConflict}` : "upload");
+    request.setRequestHeader("Job-Id", id);
+    request.addEventListener("loadend", () => {
+      this.sending -= 1;
+      done();
+      if (request.status === 201) this.jobs.update(JSON.parse(request.responseText));
+      else this.failed(id, request.status ? api.problemOf(request.status, request.responseText) : new api.Problem());
+    });
+    this.sending += 1;
+    this.jobs.updateLocally(id, { state: "starting" });
+    request.send(form);
+  }
+
+  /** The server's own words on it are better than ours; it may not have any. */
+  failed(id, problem) {
+    const terminated = problem.code === "terminated";
+    this.jobs.updateLocally(id, {
+      state: terminated ? "terminated" : "failed",
+      reason: problem.code,
+      detail: problem.status ? problem.message : "The connection to the server was lost.",
+    });
+  }
+
+  export(name) {
+    const id = api.newId();
+    this.jobs.updateLocally(id, { ...EMPTY, kind: "export", names: [name], state: "waiting" });
+    this.queue(this.exports, id, (done) => this.fetch(id, name, done));
+  }
+
+  /** Have the browser download it: a form that is sent to a frame nobody sees. */
+  fetch(id, name, done) {
+    const frame = document.createElement("iframe");
+    frame.name = `export-${id}`;
+    const form = document.createElement("form");
+    Object.assign(form, { method: "post", action: "export", target: frame.name });
+    for (const [key, value] of Object.entries({ filename: name, job: id })) {
+      form.append(Object.assign(document.createElement("input"), { type: "hidden", name: key, value }));
+    }
+    // A frame that loads holds a refusal: what is downloaded does not load.
+    frame.addEventListener("load", () => {
+      const text = frame.contentDocument?.body?.textContent;
+      if (!text) return;
+      this.failed(id, api.problemOf(0, text));
+      this.over(id);
+    });
+    this.underWay.set(id, () => {
+      frame.remove();
+      form.remove();
+      done();
+    });
+    this.jobs.updateLocally(id, { state: "starting" });
+    document.getElementById("downloads").append(frame, form);
+    form.submit();
+  }
+
+  /** The export `id` has ended. */
+  over(id) {
+    const end = this.underWay.get(id);
+    this.underWay.delete(id);
+    // Later, so that the browser has its last bytes before the frame goes.
+    if (end) setTimeout(end, 1000);
+  }
+
+  /** The server has told everything: what it does not know has ended with it. */
+  lookForLost(jobs) {
+    const known = new Set(jobs.map((job) => job.id));
+    for (const id of [...this.underWay.keys()]) {
+      if (!known.has(id)) {
+        this.failed(id, new api.Problem());
+        this.over(id);
+      }
+    }
+  }
+}
+
+/** All files in what was dropped, folders included. */
+export async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const files = [];
+  const walk = async (entry) => {
+    if (entry.isFile) {
+      files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const one of some) await walk(one);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return files;
+}
