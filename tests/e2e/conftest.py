@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,11 @@ class Process:
         """What ``find <root> -type f`` shows."""
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        if self.process.returncode is None:
+            self.process.kill()
+
     async def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), PATIENCE)
@@ -73,7 +78,8 @@ async def running(
         yield Process(process, ready[1], Path(ready[2]), log)
     finally:
         if process.returncode is None:
-            process.terminate()
+            with suppress(ProcessLookupError):  # it was killed, and nobody has looked yet
+                process.terminate()
             await asyncio.wait_for(process.wait(), PATIENCE)
     assert "Traceback" not in log.read_text()
 
@@ -101,8 +107,8 @@ async def curl(*arguments: str, stdin: bytes | None = None) -> Curl:
 
 
 #: What keeps a browser to its page: no sandbox for the superuser, and no calls home.
-_QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
@@ -111,7 +117,15 @@ async def browse(page: Path, profile: Path) -> str:
     """Open the file `page` in Chromium, and return its document when it has loaded. It may call any origin."""
     require("chromium", shutil.which("chromium") is not None)
     process = await asyncio.create_subprocess_exec(
-        *("chromium", *_QUIET, "--disable-web-security", f"--user-data-dir={profile}", "--dump-dom", page.as_uri()),
+        *(
+            "chromium",
+            "--headless",
+            *QUIET,
+            "--disable-web-security",
+            f"--user-data-dir={profile}",
+            "--dump-dom",
+            page.as_uri(),
+        ),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

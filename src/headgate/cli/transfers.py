@@ -129,7 +129,17 @@ async def _why(remote: Remote, id_: str, error: Unreachable) -> Exception:
 
 @contextmanager
 def _arriving(target: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """A file beside `target` that takes its name when the block has ended well, and is gone otherwise."""
+    """A file beside `target` that takes its name when the block has ended well, and is gone otherwise.
+
+    What is no file (a device, a pipe) has no name to take: it is written to.
+    """
+    if target.exists() and not target.is_file():
+        try:
+            with target.open("wb") as file:
+                yield file
+        except OSError as error:
+            raise LocalError(f"{target} cannot be written: {error.strerror}") from error
+        return
     if target.exists() and not force:
         raise LocalError(f"{target} is there already; --force replaces it.")
     try:

@@ -29,7 +29,7 @@ export class JobList {
   /** All that the server knows. What it does not know any more is gone, but for what this page has begun itself. */
   replaceAll(jobs) {
     const known = new Set(jobs.map((job) => job.id));
-    for (const [id, row] of this.rows) if (!known.has(id) && !row.local) this.remove(id);
+    for (const [id, row] of this.rows) if (!known.has(id) && !row.own) this.remove(id);
     const live = jobs.filter((job) => !ENDED.includes(job.state));
     const ended = jobs.filter((job) => ENDED.includes(job.state)).slice(0, MOST_ENDED);
     for (const job of [...live, ...ended].reverse()) this.update(job);
@@ -39,14 +39,13 @@ export class JobList {
   update(job) {
     const row = this.rows.get(job.id) ?? this.add(job.id);
     const detail = row.job?.detail;
-    row.local = false;
     this.show(row, detail ? { ...job, detail } : job);
   }
 
-  /** A transfer of this page that the server does not know yet, or has refused. */
+  /** A transfer of this page, which the server may not know yet, or not any more. */
   updateLocally(id, changes) {
     const row = this.rows.get(id) ?? this.add(id);
-    row.local ??= true;
+    row.own = true;
     this.show(row, { ...row.job, ...changes, id });
   }
 
@@ -83,13 +82,21 @@ export class JobList {
       row.sliding = true; // what the server says of it meanwhile is not to move it under the hand
       this.showLimit(row, rateOf(Number(row.slider.value)));
     });
-    row.slider.addEventListener("change", async () => {
-      await this.ask(api.change(id, { rate: rateOf(Number(row.slider.value)) }));
-      row.sliding = false;
-      this.showSlider(row);
-    });
+    row.slider.addEventListener("change", () => this.limit(id, row));
     this.rows.set(id, row);
     return row;
+  }
+
+  /** Set the limit to where the slider is; if it moves on meanwhile, to that, one after the other. */
+  async limit(id, row) {
+    if (row.asked !== undefined) return;
+    do {
+      row.asked = row.slider.value;
+      await this.ask(api.change(id, { rate: rateOf(Number(row.asked)) }));
+    } while (row.asked !== row.slider.value);
+    row.asked = undefined;
+    row.sliding = false;
+    this.showSlider(row);
   }
 
   async ask(answer) {
