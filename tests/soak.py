@@ -23,7 +23,7 @@ from faults.disk import SCENARIOS, every_fault
 from faults.kills import kill_and_restart
 from faults.memory import slow_uploads
 from faults.races import race_exports, race_track, race_uploads
-from faults.stalls import MIB, StallResult, busy, crowded, saturated, terminating
+from faults.stalls import MIB, StallResult, busy, crowded, saturated, terminating, watched
 from fuzz.bombard import PATIENT, bombard
 from support import serving
 
@@ -184,6 +184,9 @@ async def stalls(soak: Soak) -> AsyncIterator[Row]:
     with soak.root() as root:
         result = await busy(root, uploads=soak.times(1000), rounds=soak.times(50))
         yield _stall("very many jobs are listed and terminated", result)
+    with soak.root() as root:
+        result = await watched(root, watchers=soak.times(1000), uploads=4, seconds=max(2, 20 * soak.scale))
+        yield _stall("very many watch", result)
 
 
 async def memory(soak: Soak) -> AsyncIterator[Row]:

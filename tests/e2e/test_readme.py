@@ -33,6 +33,9 @@ async def test_the_curl_lines_can_be_pasted(root, tmp_path):
     assert out.count('"code": "terminated"') == 1
     assert out.count('{"terminated": [') == 2
     assert 0 < (tmp_path / "partial.bin").stat().st_size < 200_000_000
+    assert out.count('"state": "paused"') == 1
+    assert out.count('"state": "running", "owner": "anonymous", "names": ["big.bin"]') == 1
+    assert (tmp_path / "whole.bin").stat().st_size == 200_000_000
     assert server.files() == ["big.bin", "rows.csv"]
 
 

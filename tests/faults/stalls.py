@@ -1,4 +1,5 @@
-"""How long the event loop stalls where disks are slow: large partials removed, a saturated disk, a crowded directory.
+"""How long the event loop stalls: large partials removed, a saturated disk, a crowded directory, very many jobs or
+watchers.
 
 Each situation runs a server apart (`faults.apart`), puts its load on it, and returns the longest stall of every tenth
 of a second, without what the machine itself stood still (`faults.machine`).
@@ -229,6 +230,8 @@ async def crowded(root: Path, *, files: int, rounds: int) -> StallResult:
                 async with session.post(f"{url}/export", json={"filename": f"crowd {number}"}) as response:
                     assert response.status == 200, response.status
                     await response.read()
+                async with session.get(f"{url}/files?after=crowd%205") as response:
+                    assert response.status == 200, response.status
             await tidy
         windows = server.started + await server.stalls()
     return StallResult.of(windows, stood, f"{files} files, counted {rounds + 1} times")
@@ -257,4 +260,46 @@ async def busy(root: Path, *, uploads: int, rounds: int) -> StallResult:
     return StallResult.of(windows, stood, f"{uploads} uploads, listed {rounds} times, terminated by one call")
 
 
-SITUATIONS = {"terminating": terminating, "saturated": saturated, "crowded": crowded, "busy": busy}
+async def watched(root: Path, *, watchers: int, uploads: int, seconds: float) -> StallResult:
+    """Tell `watchers` of `uploads` that move all the time, of which one after the other is paused and resumed."""
+    raise_descriptor_limit()
+    async with (
+        machine() as stood,
+        apart(root, **CONFIG, total_rate=64 * MIB) as server,
+        aiohttp.ClientSession(
+            f"http://127.0.0.1:{server.port}",
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as session,
+        AsyncExitStack() as stack,
+    ):
+        told = 0
+        jobs = [uuid4() for _ in range(uploads)]
+        sending = [
+            asyncio.create_task(_send(server.port, job, f"watched {number}", 4096 * MIB))
+            for number, job in enumerate(jobs)
+        ]
+
+        async def watcher() -> None:
+            nonlocal told
+            async with session.get("/jobs/events") as response:
+                while chunk := await response.content.readany():
+                    told += chunk.count(b"event: ")
+
+        watching = [asyncio.create_task(watcher()) for _ in range(watchers)]
+        stack.callback(lambda: [task.cancel() for task in (*watching, *sending)])
+        await eventually(lambda: told >= watchers, "a snapshot for everybody", LONG)
+        await server.stalls()
+        told, changes, until = 0, 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            for state in ("paused", "running"):
+                async with session.patch(f"/jobs/{jobs[changes % uploads]}", json={"state": state}) as response:
+                    assert response.status == 200, response.status
+                changes += 1
+                await asyncio.sleep(0.2)
+        windows = await server.stalls()
+        notes = f"{watchers} watchers of {uploads} uploads; {changes} changes, {told // watchers} events to each"
+    return StallResult.of(windows, stood, notes)
+
+
+SITUATIONS = {each.__name__: each for each in (terminating, saturated, crowded, busy, watched)}

@@ -18,6 +18,7 @@ LOADS = {
     "saturated": {"seconds": 2},
     "crowded": {"files": 20_000, "rounds": 1},
     "busy": {"uploads": 500, "rounds": 5},
+    "watched": {"watchers": 300, "uploads": 2, "seconds": 1.5},
 }
 
 #: Seconds. A machine that does much else besides is not to fail the test; a blocked loop is.

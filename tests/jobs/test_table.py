@@ -268,16 +268,26 @@ class Spy:
 
 
 async def test_a_mirror_is_told_every_change_and_can_command():
-    """The seam to other processes: snapshots go out, a terminate comes in."""
+    """The seam to other processes: snapshots go out, a pause, a rate or a terminate comes in."""
     spy = Spy()
     jobs = Jobs(mirror=spy)
     await jobs.start()
     running = await Running(jobs).ready()
-    await spy.execute(Command("terminate", running.job.id, "root"))
+    job = running.job
+    await spy.execute(Command("pause", job.id, "root"))
+    await spy.execute(Command("resume", job.id, "root"))
+    await spy.execute(Command("rate", job.id, "root", rate=1000))
+    assert job.limit == 1000
+    await spy.execute(Command("rate", job.id, "root"))
+    assert job.limit is None
+    await spy.execute(Command("terminate", job.id, "root"))
     with pytest.raises(Terminated):
         await running.task
-    assert running.job.ended_by == "root"
-    assert spy.told == [State.RUNNING, State.TERMINATED]
+    assert job.ended_by == "root"
+    running_, paused = State.RUNNING, State.PAUSED
+    assert spy.told == [running_, paused, running_, running_, running_, State.TERMINATED]
+    with pytest.raises(JobNotFound):
+        await spy.execute(Command("explode", job.id, "root"))
     with pytest.raises(JobNotFound):
         await spy.execute(Command("terminate", uuid4(), "root"))
     await jobs.close()
