@@ -10,8 +10,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: $(VENV)/.base
 	$(BIN)/headgate serve --host 127.0.0.1 --port 8080 --root ./uploads $(ARGS)
 
+# In two rounds: most tests side by side, then those that measure with the machine to themselves. With ARGS, one round.
 test: $(VENV)/.test
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 soak: $(VENV)/.test
 	$(BIN)/python -W error tests/soak.py $(ARGS)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
@@ -26,6 +27,9 @@ SIZE = 24 * MIB
 PHONE = {"width": 360, "height": 740}
 
 expect.set_options(timeout=20_000)
+
+#: One loop for all tests: a browser belongs to the loop that started it.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Page:
@@ -62,29 +66,40 @@ class Page:
             await self.page.locator("#ended-box summary").click()
 
 
-@asynccontextmanager
-async def browsing(request, tmp_path, url, **options):
-    """A browser with the page at `url`."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser():
+    """One for all: each test has a context of its own, which shares nothing with the others."""
     require("chromium", shutil.which("chromium") is not None)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*QUIET])
-        try:
-            context = await browser.new_context(**({"viewport": {"width": 1000, "height": 800}} | options))
-            page = Page(await context.new_page(), context)
-            await page.goto(url + "/")
-            try:
-                yield page
-            except BaseException:
-                shot = tmp_path / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name)}.png"
-                await page.screenshot(path=shot, full_page=True)
-                print(f"a screenshot: {shot}")  # pytest shows it with the failure
-                raise
-            assert page.errors == []
-        finally:
-            await browser.close()
+        yield browser
+        await browser.close()
 
 
 @pytest.fixture
+def browsing(request, browser, tmp_path):
+    """Opens the page at a URL, in a context of its own."""
+
+    @asynccontextmanager
+    async def browsing(url, **options):
+        context = await browser.new_context(**({"viewport": {"width": 1000, "height": 800}} | options))
+        page = Page(await context.new_page(), context)
+        await page.goto(url + "/")
+        try:
+            yield page
+        except BaseException:
+            shot = tmp_path / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name)}.png"
+            await page.screenshot(path=shot, full_page=True)
+            print(f"a screenshot: {shot}")  # pytest shows it with the failure
+            raise
+        finally:
+            await context.close()
+        assert page.errors == []
+
+    return browsing
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def served(root):
     """A server that is slow enough for people: 8 MiB a second, for all together."""
     async with running(root, "--total-rate", "8MiB") as server:
@@ -92,9 +107,9 @@ async def served(root):
         server.kill()  # it would see its clients off, in seconds
 
 
-@pytest.fixture
-async def page(request, tmp_path, served):
-    async with browsing(request, tmp_path, served.url) as page:
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browsing, served):
+    async with browsing(served.url) as page:
         await expect(page.locator("#signed-in")).to_be_visible()
         yield page
 
@@ -309,14 +324,14 @@ async def test_files_can_be_dropped(page, served):
     assert (served.root / "dropped.txt").read_bytes() == b"dropped"
 
 
-async def test_one_signs_in_with_a_token_and_sees_ones_own(request, root, tmp_path, big):
+async def test_one_signs_in_with_a_token_and_sees_ones_own(browsing, root, tmp_path, big):
     """A wrong token is refused in words; the right one is kept from scripts; signing out ends it."""
     tokens = tmp_path / "tokens"
     (alice, alices), (bob, bobs) = new_token("alice"), new_token("bob")
     tokens.write_text(f"{alices}\n{bobs}\n")
     async with (
         running(root, "--tokens", str(tokens), "--total-rate", "8MiB") as served,
-        browsing(request, tmp_path, served.url) as page,
+        browsing(served.url) as page,
         curling("-H", f"Authorization: Bearer {bob}", "-F", f"file=@{big};filename=bobs", f"{served.url}/upload"),
     ):
         await expect(page.locator("#signed-in")).to_be_hidden()
@@ -339,11 +354,11 @@ async def test_one_signs_in_with_a_token_and_sees_ones_own(request, root, tmp_pa
 
 
 @pytest.mark.parametrize("how", [15, 9], ids=["stopped", "killed"])
-async def test_a_restart_is_survived(request, root, tmp_path, big, how):
+async def test_a_restart_is_survived(browsing, root, big, how):
     """The page says so while the server is away, comes back by itself, and shows what has become of its upload."""
     async with running(root, "--total-rate", "8MiB", "--drain-timeout", "0") as first:
         port = first.url.rpartition(":")[2]
-        async with browsing(request, tmp_path, first.url) as page:
+        async with browsing(first.url) as page:
             await page.choose(big)
             await expect(page.live("big.bin").locator(".state")).to_have_text("Uploading")
             await first.stop(how)
@@ -362,12 +377,10 @@ async def test_a_restart_is_survived(request, root, tmp_path, big, how):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_a_phone_and_can_be_used_by_everybody(request, served, tmp_path, big, scheme):
+async def test_it_fits_a_phone_and_can_be_used_by_everybody(browsing, served, big, scheme):
     """Nothing beside the screen, nothing too small for a finger, nothing that axe finds; light and dark."""
     (served.root / ("a very long name " * 12 + ".txt")).write_bytes(b"x")
-    async with browsing(
-        request, tmp_path, served.url, viewport=PHONE, color_scheme=scheme, has_touch=True, bypass_csp=True
-    ) as page:
+    async with browsing(served.url, viewport=PHONE, color_scheme=scheme, has_touch=True, bypass_csp=True) as page:
         await page.choose(big)
         await expect(page.live("big.bin").locator(".state")).to_have_text("Uploading")
         await page.live("big.bin").get_by_role("button", name="Pause").tap()

@@ -13,6 +13,8 @@ from faults.machine import Stood, machine
 from faults.memory import slow_uploads
 from faults.stalls import MIB, SITUATIONS, StallResult
 
+pytestmark = pytest.mark.alone
+
 LOADS = {
     "terminating": {"uploads": 4, "size": 256 * MIB},
     "saturated": {"seconds": 2},

@@ -61,7 +61,7 @@ async def test_the_cookie_is_nobodys_but_this_pages(server):
     assert response.cookies[COOKIE]["secure"]  # behind a proxy that speaks TLS
 
 
-@pytest.mark.parametrize("token", ["wrong", "", TOKEN[:-1], "ü"])
+@pytest.mark.parametrize("token", ["wrong", "", TOKEN[:-1], "ü"], ids=["wrong", "none", "short", "not ASCII"])
 async def test_a_wrong_token_is_nobodys(server, token):
     status, body, response = await sign_in(server, token)
     assert (status, body["code"]) == (401, "unauthorized")
