@@ -1,4 +1,4 @@
-"""headgate: uploads and exports that you can watch, pause, slow and stop. An aiohttp service, and an app factory for others.
+"""headgate: uploads and exports that you can watch, pause, slow and stop. An aiohttp service, and an app factory.
 
 This is the one door: what is not in ``__all__`` is not promised.
 """

@@ -70,7 +70,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="headgate", description="Uploads and exports that you can watch, pause, slow and stop.")
+    parser = argparse.ArgumentParser(
+        prog="headgate", description="Uploads and exports that you can watch, pause, slow and stop."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser(
