@@ -43,9 +43,10 @@ def environment(served, **more):
 
 
 @asynccontextmanager
-async def started(served, *arguments, cwd=None, **more):
+async def started(served, *arguments, cwd=None, stdin=None, **more):
     process = await asyncio.create_subprocess_exec(
         *(*HEADGATE, *arguments),
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(served, **more),
@@ -250,6 +251,8 @@ WRONG = [
     ["rate", "x"],
     ["nothing"],
     ["upload", "a", "--on-conflict", "merge"],
+    *(["jobs", "--url", url] for url in ("localhost:8080", "http://", "", "ftp://h/", "http://h:99999")),
+    ["jobs", "--token", "two\nlines"],
 ]
 
 
@@ -258,6 +261,55 @@ async def test_a_wrong_command_line_is_told_and_does_nothing(served, arguments):
     code, out, err = await run(served, *arguments)
     assert (code, out) == (2, "")
     assert "Usage:" in err
+
+
+async def test_a_beginning_of_an_id_is_some_of_it(served, big):
+    """An empty variable in a script ends nobody's transfer."""
+    async with uploading(served, big) as job:
+        for id_ in ("", job["id"][:3]):
+            code, out, err = await run(served, "terminate", id_)
+            assert (code, out) == (1, "")
+            assert "at least 4 characters" in err
+        assert await live(served)
+
+
+async def test_an_odd_name_keeps_no_other_file_from_being_uploaded(served, tmp_path):
+    """It is refused here, in words, as it would be there."""
+    (tmp_path / "odd\nname").write_bytes(b"")
+    os.mknod(os.fsencode(tmp_path) + b"/bad\xff")
+    (tmp_path / "good").write_bytes(b"x")
+    code, out, err = await run(served, "upload", "odd\nname", b"bad\xff", "good", cwd=tmp_path)
+    assert (code, out) == (1, "good uploaded, 1 B\n")
+    assert "control characters" in err
+    assert "valid UTF-8" in err
+
+
+async def test_what_comes_out_of_a_pipe_is_uploaded(served):
+    """However much it is: nobody knows beforehand."""
+    async with started(served, "upload", "/dev/stdin", "--name", "piped", stdin=asyncio.subprocess.PIPE) as process:
+        out, _ = await process.communicate(b"x" * 3_000_000)
+    assert (process.returncode, out) == (0, b"piped uploaded, 2.9 MiB\n")
+    assert (served.root / "piped").stat().st_size == 3_000_000
+
+
+async def test_the_longest_names_are_exported_too(served, tmp_path):
+    name = "語" * 84
+    (served.root / name).write_bytes(b"x")
+    assert (await run(served, "export", name, cwd=tmp_path))[0] == 0
+    assert (tmp_path / name).read_bytes() == b"x"
+
+
+async def test_a_pipe_that_nobody_reads_holds_no_interruption_up(served, big, tmp_path):
+    os.link(big, served.root / "stored.bin")
+    async with started(served, "export", "stored.bin", "-o", "-") as process:
+        process.stdout._transport.pause_reading()
+        await one_live(served)
+        process.send_signal(signal.SIGTERM)
+        assert b"is terminated on the server" in await process.stderr.readline()
+        # wait() would wait for its output, too
+        await eventually(lambda: process._transport._proc.poll() is not None, "its end")
+        assert process._transport._proc.returncode == 143
+        process.stdout._transport.resume_reading()
 
 
 async def test_a_server_that_is_not_there_has_an_exit_code_of_its_own(root, tmp_path, big):
@@ -280,7 +332,7 @@ async def test_the_worst_of_several_is_the_exit_code_and_the_others_are_done(ser
     code, out, err = await run(served, "upload", "nothing", ".b", "a", cwd=tmp_path)
     assert (code, out) == (1, "a uploaded, 1 B\n")
     assert "No such file" in err
-    assert "invalid-name" in err
+    assert "may not begin with a dot" in err
     code, out, _ = await run(served, "upload", "a", "--on-conflict", "rename", cwd=tmp_path)
     assert (code, out) == (0, "a (1) uploaded, 1 B\n")
     code, out, _ = await run(served, "upload", "a", "--name", "other", cwd=tmp_path)

@@ -353,6 +353,72 @@ async def test_one_signs_in_with_a_token_and_sees_ones_own(browsing, root, tmp_p
             await expect(page.locator(".job")).to_have_count(0)
 
 
+async def test_whoever_signs_out_takes_their_transfers_along(browsing, root, tmp_path, big):
+    """Neither what is sent nor what waits goes on under the next one's name, and the next one's own are not held up."""
+    (alice, alices), (bob, bobs) = new_token("alice"), new_token("bob")
+    (tmp_path / "tokens").write_text(f"{alices}\n{bobs}\n")
+    paths = [shutil.copy(big, tmp_path / f"{number}.bin") for number in range(4)]
+    async with (
+        running(root, "--tokens", str(tmp_path / "tokens"), "--total-rate", "8MiB") as served,
+        browsing(served.url) as page,
+    ):
+        for token in (alice, bob):
+            await page.get_by_label("Token").fill(token)
+            await page.keyboard.press("Enter")
+            await expect(page.locator("#signed-in")).to_be_visible()
+            if token is alice:
+                await page.choose(*paths)
+                await expect(page.locator("#live .running")).to_have_count(2)
+                await expect(page.locator("#live .waiting")).to_have_count(2)
+                await page.get_by_role("button", name="Sign out").click()
+        await page.choose(paths[0])
+        await expect(page.file("0.bin")).to_be_visible()
+        assert served.files() == ["0.bin"]
+
+
+async def test_an_export_that_never_arrives_holds_up_no_other(page, served):
+    """Its connection broke before the server knew of it."""
+    (served.root / "a.txt").write_bytes(b"a")
+    await page.reload()
+    await page.route("**/export", lambda route: route.abort())
+    for count in (1, 2, 3):
+        await page.get_by_role("button", name="Export a.txt").click()
+        await page.see_ended()
+        await expect(page.locator("#ended .failed")).to_have_count(count)
+    await page.unroute("**/export")
+    async with page.expect_download():
+        await page.get_by_role("button", name="Export a.txt").click()
+    await expect(page.locator("#ended .completed")).to_have_count(1)
+
+
+async def test_what_is_older_than_what_is_shown_is_not_shown(page):
+    """Answers and events come over several connections, in any order."""
+    states = await page.evaluate(
+        """async () => {
+            const { JobList } = await import("./static/jobs.js");
+            const nothing = () => {};
+            const list = new JobList({ say: nothing, complain: nothing, onEnded: nothing });
+            const job = { kind: "upload", names: ["x"], bytes_done: 1, bytes_total: 1, rate: 0, eta: null };
+            const seen = [];
+            const tell = (id, state, updated_at) => {
+                list.update({ ...job, id, state, updated_at });
+                seen.push(list.rows.get(id).job.state);
+            };
+            tell("a", "running", "2");
+            tell("a", "completed", "4");
+            tell("a", "running", "3");
+            tell("b", "running", "2");
+            const ended = (number) => ({ ...job, id: `e${number}`, state: "completed", updated_at: "9" });
+            const others = [...Array(60).keys()].map(ended);
+            list.replaceAll([...others, { ...job, id: "b", state: "failed", updated_at: "3" }]);
+            seen.push(list.isLive("b"));
+            list.clear();
+            return seen;
+        }"""
+    )
+    assert states == ["running", "completed", "completed", "running", False]
+
+
 @pytest.mark.parametrize("how", [15, 9], ids=["stopped", "killed"])
 async def test_a_restart_is_survived(browsing, root, big, how):
     """The page says so while the server is away, comes back by itself, and shows what has become of its upload."""

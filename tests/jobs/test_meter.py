@@ -31,3 +31,15 @@ def test_a_slow_flow_is_not_taken_for_a_stall():
 
 def test_the_first_moment_has_no_rate():
     assert Meter(5.0).rate(5.0) == 0.0
+
+
+def test_a_pause_does_not_count():
+    """Right after it the rate is that of what has moved since."""
+    meter = Meter(0.0)
+    for tenth in range(1, 21):
+        meter.add(1000, tenth / 10)
+    meter.restart(60.0)
+    assert meter.rate(60.0) == 0
+    meter.add(1000, 60.1)
+    assert meter.rate(60.1) == pytest.approx(10_000)
+    assert meter.total == 21_000

@@ -250,6 +250,33 @@ async def test_shutdown_ends_what_runs_and_takes_nothing_new(jobs):
     assert finishing.job.state is State.COMPLETED
 
 
+@pytest.mark.parametrize("end", ["resumed", "terminated", "cancelled"])
+async def test_a_job_that_is_left_while_paused_ends_when_it_is_let_go(jobs, end):
+    """Or terminated, or cancelled; and is what it is then."""
+    running = await Running(jobs).ready()
+    job = running.job
+    job.pause()
+    running.go.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert jobs.live() == [job]
+    if end == "resumed":
+        job.resume()
+        assert await running.task == "went on"
+        assert job.state is State.COMPLETED
+    elif end == "terminated":
+        await jobs.terminate(job, by="alice")
+        with pytest.raises(Terminated):
+            await running.task
+        assert job.state is State.TERMINATED
+    else:
+        running.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running.task
+        assert (job.state, job.reason) == (State.FAILED, "cancelled")
+    assert jobs.live() == []
+
+
 class Spy:
     """A mirror that remembers what it was told."""
 

@@ -204,6 +204,49 @@ def _watchers(server):
     return routes._audiences.values()
 
 
+async def test_a_watcher_that_was_behind_is_told_of_progress_that_it_missed(root, regime):
+    """Though what moved stands still since: its last word is right."""
+    async with serving(root, handler_cancellation=regime) as server:
+        upload, other = HeldUpload(server), HeldUpload(server)
+        upload.send(OPEN)
+        other.send(OPEN)
+        await eventually(lambda: len(server.jobs.live()) == 2)
+        job, noisy = server.jobs.live()
+        await eventually(lambda: min(job.bytes_done, noisy.bytes_done) >= 990)
+        noisy.names[0] = "n" * 500_000
+        async with watching(server) as events:
+            await events.next("snapshot")
+            events.response.connection.transport.pause_reading()
+            (watcher,) = (watcher for each in _watchers(server) for watcher in each)
+            await eventually(lambda: noisy.narrow((noisy.limit or 0) + 1) or len(watcher.events) > 3, "a queue")
+            (upload if server.jobs.live()[0] is job else other).send(b"x" * 30_000)
+            await eventually(lambda: max(job.bytes_done, noisy.bytes_done) > 30_000)
+            moved = job if job.bytes_done > 30_000 else noisy
+            await eventually(lambda: watcher.missed, "progress that was missed")
+            events.response.connection.transport.resume_reading()
+
+            def last():
+                told = [
+                    each for _, said in events.all for each in said.get("jobs", [said]) if each["id"] == str(moved.id)
+                ]
+                return told[-1]["bytes_done"] == moved.bytes_done
+
+            await eventually(last, "the last word")
+
+
+async def test_what_is_told_anew_is_not_told_before(server):
+    """After an overflow, nothing older follows the snapshot that makes up for it."""
+    upload = HeldUpload(server)
+    upload.send(OPEN)
+    await upload.began(990)
+    async with watching(server) as events:
+        await events.next("snapshot")
+        (watcher,) = (watcher for each in _watchers(server) for watcher in each)
+        watcher.anew = True
+        watcher.tell("job", "{}")
+        assert not watcher.events
+
+
 async def test_a_watcher_that_takes_nothing_is_let_go(root, regime):
     """Its place and its socket are free after the idle timeout."""
     config = {"idle_timeout": 0.3, "max_events_behind": 5}

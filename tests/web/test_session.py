@@ -61,7 +61,9 @@ async def test_the_cookie_is_nobodys_but_this_pages(server):
     assert response.cookies[COOKIE]["secure"]  # behind a proxy that speaks TLS
 
 
-@pytest.mark.parametrize("token", ["wrong", "", TOKEN[:-1], "ü"], ids=["wrong", "none", "short", "not ASCII"])
+@pytest.mark.parametrize(
+    "token", ["wrong", "", TOKEN[:-1], "ü", "\ud800"], ids=["wrong", "none", "short", "not ASCII", "no text"]
+)
 async def test_a_wrong_token_is_nobodys(server, token):
     status, body, response = await sign_in(server, token)
     assert (status, body["code"]) == (401, "unauthorized")
@@ -118,6 +120,14 @@ async def test_our_own_page_is_served(server):
         {"Origin": origin(server).upper()},
     ):
         assert (await call(server, "GET", "/jobs", headers=headers))[0] == 200
+
+
+async def test_behind_a_proxy_the_browser_says_whose_page_it_is(server):
+    """Whatever name the proxy calls us by."""
+    outside = {"Origin": "https://files.example.org", "Sec-Fetch-Site": "same-origin"}
+    assert (await sign_in(server, **outside))[0] == 200  # a cookie for https, which this client rightly keeps to itself
+    await sign_in(server)
+    assert (await call(server, "GET", "/jobs", headers=outside))[0] == 200
 
 
 async def test_a_token_that_is_said_comes_before_the_cookie(server):

@@ -22,6 +22,9 @@ __all__ = ["main"]
 #: Seconds between attempts of a watch to reach its server again.
 AGAIN = 2.0
 
+#: As much of a job's id must be given.
+SHORTEST = 4
+
 
 # Transfers.
 
@@ -115,11 +118,14 @@ async def _resolve(remote: Remote, text: str) -> str:
         return str(UUID(text))
     except ValueError:
         pass
-    found = [job["id"] for job in (await remote.call("GET", "jobs"))["jobs"] if job["id"].startswith(text.lower())]
+    if len(text) < SHORTEST:  # an empty variable in a script means nobody's job
+        raise Problem(404, "no-such-job", f"Name a job by at least {SHORTEST} characters of its id.")
+    jobs = (await remote.call("GET", "jobs"))["jobs"]
+    found = [job for job in jobs if job["id"].startswith(text.lower())]
+    found = [job for job in found if job["ended_at"] is None] or found
     if len(found) == 1:
-        return str(found[0])
-    many = "Several jobs have ids that begin so." if found else "There is no such job."
-    raise Problem(404, "no-such-job", many)
+        return str(found[0]["id"])
+    raise Problem(404, "no-such-job", "Several jobs have ids that begin so." if found else "There is no such job.")
 
 
 async def _change(context: Context, id_: str, wanted: dict[str, Any], done: str) -> None:

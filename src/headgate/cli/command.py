@@ -5,13 +5,17 @@ transfer was terminated by somebody; 130 interrupted (Ctrl-C), 143 by SIGTERM. O
 """
 
 import asyncio
+import io
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from yarl import URL
 
 from headgate.cli import server
 from headgate.cli.remote import Problem, Remote, Unreachable
@@ -35,6 +39,9 @@ class _Failed(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names are in any script, terminals are not
     try:
         commands.main(args=list(argv), prog_name="headgate", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -45,10 +52,17 @@ def main(argv: Sequence[str]) -> int:
     except _Failed as error:
         return error.code
     except (KeyboardInterrupt, click.Abort):
-        return 128 + signal.SIGINT
+        _leave(128 + signal.SIGINT)
     except _Ended:
-        return 128 + signal.SIGTERM
+        _leave(128 + signal.SIGTERM)
     return DONE
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: a thread may be writing to a pipe that nobody reads, and would be waited for."""
+    with suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 class _Ended(Exception):
@@ -115,8 +129,10 @@ def command(function: Command) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for other programs.")
     @wraps(function)
     def run_it(url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
+        remote_ = _remote(url, token)
+
         async def run() -> int:
-            async with Remote(url, token) as remote:
+            async with remote_ as remote:
                 context = Context(remote, Show(as_json=as_json))
                 async with context.trying():
                     await function(context, **arguments)
@@ -126,6 +142,18 @@ def command(function: Command) -> click.Command:
             raise _Failed(code)
 
     return run_it
+
+
+def _remote(url: str, token: str | None) -> Remote:
+    try:
+        parsed = URL(url)
+        if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
+            raise ValueError
+    except ValueError:
+        raise click.BadParameter(f"{url!r} is no URL of a server: http://host:port", param_hint="--url") from None
+    if token is not None and not token.isprintable():
+        raise click.BadParameter("a token is printable", param_hint="--token")
+    return Remote(url, token)
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -144,8 +172,11 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
         return await main
 
+    runner = asyncio.Runner()
     try:
-        return asyncio.run(run())
+        code = runner.run(run())
+        runner.close()
+        return code
     except asyncio.CancelledError:
         if ended:
             raise _Ended from None

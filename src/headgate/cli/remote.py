@@ -105,7 +105,7 @@ class _Request:
             raise self._unreachable(exc) from exc
 
     def _unreachable(self, error: BaseException) -> Unreachable:
-        return Unreachable(f"{self._url.origin()}: {error or type(error).__name__}")
+        return Unreachable(f"{self._url}: {error or type(error).__name__}")
 
 
 def _problem(status: int, text: str) -> Problem:

@@ -165,6 +165,9 @@ class _Watch:
             before = self._jobs.get(job["id"])
             self._jobs[job["id"]] = job
             self.changed(job, before)
+        ended = [id_ for id_, job in self._jobs.items() if job["state"] in _ENDED]
+        for id_ in ended[:-ENDED_SHOWN]:
+            del self._jobs[id_]
         self.settled()
 
     def changed(self, job: Any, before: Any) -> None:
@@ -199,6 +202,8 @@ class _Lines(_Watch):
         if another or now - self._said.get(job["id"], 0) >= LINES:
             self._said[job["id"]] = now
             self._line(job)
+        if job["state"] in _ENDED:
+            self._said.pop(job["id"], None)
 
 
 class _RichBar:

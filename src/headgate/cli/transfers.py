@@ -9,9 +9,10 @@ Rules of this room:
 import asyncio
 import io
 import os
+import stat
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -20,6 +21,8 @@ from uuid import uuid4
 import aiohttp
 
 from headgate.cli.remote import Problem, Remote, Unreachable
+from headgate.errors import InvalidName
+from headgate.names import check_name
 
 __all__ = ["Bar", "LocalError", "export", "upload"]
 
@@ -57,24 +60,39 @@ class _Counted(io.FileIO):
 
     def __init__(self, path: Path, bar: Bar) -> None:
         super().__init__(path)
+        status = os.fstat(self.fileno())
         self._bar = bar
-        self._size = os.fstat(self.fileno()).st_size
+        self._done = 0
+        #: Bytes; None of what is no file: it ends where it ends.
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        #: What reading it has met.
+        self.error: OSError | None = None
 
     def readinto(self, buffer: Any, /) -> int | None:
-        read = super().readinto(buffer)
-        self._bar.moved(self.tell(), self._size)
+        try:
+            read = super().readinto(buffer)
+        except OSError as error:
+            self.error = error
+            raise
+        self._done += read or 0
+        self._bar.moved(self._done, self.size)
         return read
 
 
 async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_conflict: str | None) -> Any:
     """Upload the file at `path`; return the job as the server tells it. Raises LocalError, Problem, Unreachable."""
     try:
-        file = io.BufferedReader(_Counted(path, bar), CHUNK)
+        name = check_name(name or path.name)
+    except InvalidName as error:
+        raise LocalError(f"{path}: {error}") from error
+    try:
+        counted = _Counted(path, bar)
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
-    with file:
-        form = aiohttp.FormData(quote_fields=False)
-        form.add_field("file", file, filename=name or path.name)
+    with io.BufferedReader(counted, CHUNK) as file:
+        form = aiohttp.MultipartWriter("form-data")
+        part = form.append(file if counted.size is not None else _chunks(file))
+        part.set_content_disposition("form-data", quote_fields=False, name="file", filename=name)
         query = {"on_conflict": on_conflict} if on_conflict else {}
 
         async def send(id_: str) -> Any:
@@ -82,7 +100,18 @@ async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_c
             async with call as response:
                 return await response.json()
 
-        return await _as_job(remote, bar, send)
+        try:
+            return await _as_job(remote, bar, send)
+        except Unreachable as error:
+            if counted.error is None:
+                raise
+            raise LocalError(f"{path}: {counted.error.strerror}") from error
+
+
+async def _chunks(file: io.BufferedIOBase) -> AsyncIterator[bytes]:
+    """What comes out of a pipe."""
+    while chunk := await asyncio.to_thread(file.read1, CHUNK):
+        yield chunk
 
 
 async def export(remote: Remote, name: str, target: Path | None, bar: Bar, *, force: bool) -> int:
@@ -142,11 +171,9 @@ def _arriving(target: Path, *, force: bool) -> Iterator[BinaryIO]:
         return
     if target.exists() and not force:
         raise LocalError(f"{target} is there already; --force replaces it.")
+    part = None
     try:
-        fd, part = tempfile.mkstemp(prefix=f".{target.name[:200]}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise LocalError(f"{target} cannot be written: {error.strerror}") from error
-    try:
+        fd, part = tempfile.mkstemp(prefix=".headgate-", suffix=".part", dir=target.parent)
         with os.fdopen(fd, "wb") as file:
             yield file
         mask = os.umask(0)
@@ -158,9 +185,12 @@ def _arriving(target: Path, *, force: bool) -> Iterator[BinaryIO]:
             os.link(part, target)  # unlike a rename, this refuses a name that came up meanwhile
     except FileExistsError:
         raise LocalError(f"{target} is there already; --force replaces it.") from None
+    except OSError as error:
+        raise LocalError(f"{target} cannot be written: {error.strerror}") from error
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
+        if part is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(part)
 
 
 async def _as_job(remote: Remote, bar: Bar, transfer: Callable[[str], Awaitable[T]]) -> T:

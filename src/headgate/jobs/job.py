@@ -197,6 +197,7 @@ class Job:
         """Let a paused job go on. Raises AlreadyFinished past the point of no return."""
         self._changeable()
         if self.state is State.PAUSED:
+            self._meter.restart(time.monotonic())
             self._to(State.RUNNING)
             self.gate.resume()
 

@@ -28,6 +28,10 @@ class Meter:
             self._since = now
             self._window = 0
 
+    def restart(self, now: float) -> None:
+        """Nothing was to move until now: measure anew."""
+        self._since, self._window, self._rate = now, 0, None
+
     def rate(self, now: float) -> float:
         """Bytes per second over the last full window.
 

@@ -47,6 +47,12 @@ class Run:
             # the handler's next await it would be taken for a disconnect, and nobody would be answered.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
+        late: asyncio.CancelledError | None = None
+        if exc is None and job.state is State.PAUSED and job.cause is None:
+            try:  # paused is paused: it is not over before it is let go
+                await job.gate.opened()
+            except asyncio.CancelledError as error:
+                exc = late = error
         job.detach()
         try:
             self._record(exc)
@@ -54,6 +60,8 @@ class Run:
             self._leave(job)
         cause, job.cause = job.cause, None
         if cause is None:
+            if late is not None:
+                raise late
             return
         if isinstance(exc, asyncio.CancelledError):
             exc.__traceback__ = None  # it leads to where we waited, and what was waited for leads back to it
@@ -65,7 +73,7 @@ class Run:
                 raise asyncio.CancelledError from exc  # somebody else's, which came with ours
         finally:
             # What is raised here keeps this frame: no circle, or all that a request holds stays until it is collected.
-            del cause, exc, tb
+            del cause, exc, late, tb
 
     def _record(self, exc: BaseException | None) -> None:
         job = self._job

@@ -107,11 +107,17 @@ def local_user(request: web.Request) -> User | None:
 
 
 def check_origin(request: web.Request) -> None:
-    """Raise Forbidden if a browser sent `request` for a page that is not one of this origin (RFC 6454, section 7; Fetch
-    metadata's Sec-Fetch-Site). Other clients send neither header."""
-    host = request.headers.get(hdrs.HOST, "")
-    origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
-    if origin.lower() != host.lower() or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    """Raise Forbidden if a browser sent `request` for a page that is not one of this origin.
+
+    It says so in Sec-Fetch-Site (Fetch metadata), whatever name a proxy knows us by; where it does not, over plain HTTP
+    or because it is old, Origin is held against Host (RFC 6454, section 7). Other clients send neither.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        host = request.headers.get(hdrs.HOST, "")
+        origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
+        site = "same-origin" if origin.lower() == host.lower() else "cross-site"
+    if site not in ("same-origin", "none"):
         raise Forbidden("Pages of other origins are not served.")
 
 
@@ -176,7 +182,7 @@ class Tokens:
 
     def user_of(self, token: str) -> User | None:
         """Whose `token` is."""
-        digest = hashlib.sha256(token.strip().encode(errors="surrogateescape")).digest()
+        digest = hashlib.sha256(token.strip().encode(errors="surrogatepass")).digest()
         found = None
         for known, user in self._users:  # all of them: how long it takes must not tell how far we came
             if hmac.compare_digest(known, digest):

@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp_sse import sse_response
 
 from headgate.config import Config
-from headgate.errors import Busy
+from headgate.errors import Busy, Disconnected
 from headgate.jobs import Job, Jobs
 from headgate.web.auth import USER, User, may_see
 from headgate.web.expect import deferred
@@ -41,18 +41,21 @@ AT_ONCE = 20
 class _Watcher:
     """Somebody who watches: what it has not been told yet."""
 
-    __slots__ = ("_most", "anew", "closed", "events", "request", "user", "woken")
+    __slots__ = ("_most", "anew", "closed", "events", "missed", "request", "user", "woken")
 
     def __init__(self, request: web.Request, user: User, most: int) -> None:
         self.request = request
         self.user = user
         self.events: deque[tuple[str, str]] = deque()  # kinds and texts
         self.anew = True  # is to be told everything
+        self.missed = False  # was not told of some progress
         self.closed = False
         self.woken = asyncio.Event()
         self._most = most
 
     def tell(self, kind: str, text: str) -> None:
+        if self.anew:  # and what it is told then will be newer than this
+            return
         if len(self.events) >= self._most:
             self.events.clear()
             self.anew = True
@@ -81,6 +84,8 @@ class EventRoutes:
         """Tell a watcher until it goes, or the server does."""
         if self._number >= self._config.max_watchers:
             raise Busy("The server has too many watchers of events.")
+        if request.transport is None:  # while we asked who it is
+            raise Disconnected
         watcher = _Watcher(request, request[USER], self._config.max_events_behind)
         with self._watching(watcher):
             async with sse_response(request, send_timeout=self._config.idle_timeout) as response:
@@ -168,18 +173,26 @@ class EventRoutes:
             # What has changed since was told at once, and is newer than this.
             current = [(job.owner, text) for job, was, text in moved if (job.state, job.limit) == was]
             for audience, watchers in list(self._audiences.items()):
-                texts = [text for owner, text in current if audience in (None, owner)]
-                text = '{"jobs": [' + ", ".join(texts) + "]}" if texts else ""
-                for watcher in watchers:
-                    self._tell_progress(watcher, text)
+                text = _progress([text for owner, text in current if audience in (None, owner)])
+                for watcher in list(watchers):
+                    if watcher.missed and not watcher.events:
+                        watcher.missed = False
+                        mine = [job for job in self._jobs.live() if may_see(watcher.user, job)]
+                        self._tell_progress(watcher, _progress([json.dumps(job_json(job)) for job in mine]))
+                        await asyncio.sleep(0)
+                    else:
+                        self._tell_progress(watcher, text)
 
     def _tell_progress(self, watcher: _Watcher, text: str) -> None:
         if watcher.request.transport is None:  # a host that does not cancel handlers tells nobody
             watcher.closed = True
-        elif text and not watcher.events and not watcher.anew:
-            watcher.tell("progress", text)
-        else:
+        elif not text:
             return
+        elif watcher.events:
+            watcher.missed = True
+            return
+        else:
+            watcher.tell("progress", text)
         self._wake(watcher)
 
     def _has_moved(self, job: Job) -> bool:
@@ -191,3 +204,8 @@ class EventRoutes:
             return False
         self._told[job.id] = now
         return True
+
+
+def _progress(texts: list[str]) -> str:
+    """Jobs in words as one text; none if there are none."""
+    return '{"jobs": [' + ", ".join(texts) + "]}" if texts else ""

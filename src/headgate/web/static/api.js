@@ -18,8 +18,11 @@ export function problemOf(status, text) {
   }
 }
 
+/** Milliseconds for which an answer is waited for. */
+const PATIENCE = 20_000;
+
 async function call(method, path, body) {
-  const options = { method, headers: {} };
+  const options = { method, headers: {}, signal: AbortSignal.timeout(PATIENCE) };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
@@ -27,8 +30,10 @@ async function call(method, path, body) {
   let response;
   try {
     response = await fetch(path, options);
-  } catch {
-    throw new Problem();
+  } catch (error) {
+    // A browser keeps six connections to a server, over all its tabs; paused transfers keep theirs.
+    if (error.name !== "TimeoutError") throw new Problem();
+    throw new Problem({ title: "The server does not answer. Other tabs of this page may have taken all connections." });
   }
   const text = await response.text();
   if (!response.ok) throw problemOf(response.status, text);

@@ -31,20 +31,27 @@ export class JobList {
     const known = new Set(jobs.map((job) => job.id));
     for (const [id, row] of this.rows) if (!known.has(id) && !row.own) this.remove(id);
     const live = jobs.filter((job) => !ENDED.includes(job.state));
-    const ended = jobs.filter((job) => ENDED.includes(job.state)).slice(0, MOST_ENDED);
+    // Of the ended ones the last, and those that were not known to have ended.
+    const ended = jobs
+      .filter((job) => ENDED.includes(job.state))
+      .filter((job, place) => place < MOST_ENDED || this.isLive(job.id));
     for (const job of [...live, ...ended].reverse()) this.update(job);
   }
 
   /** `job` as the server tells it. */
   update(job) {
     const row = this.rows.get(job.id) ?? this.add(job.id);
-    const detail = row.job?.detail;
-    this.show(row, detail ? { ...job, detail } : job);
+    // Answers and events come over several connections: what is older than what is shown says nothing.
+    if (row.known && (job.updated_at < row.job.updated_at || (!this.isLive(job.id) && !ENDED.includes(job.state)))) return;
+    row.known = true;
+    const detail = ["failed", "terminated"].includes(job.state) ? row.job?.detail : undefined;
+    this.show(row, { ...job, detail });
   }
 
   /** A transfer of this page, which the server may not know yet, or not any more. */
   updateLocally(id, changes) {
-    const row = this.rows.get(id) ?? this.add(id);
+    const row = this.rows.get(id) ?? (changes.names && this.add(id));
+    if (!row) return; // whoever began it has signed out
     row.own = true;
     this.show(row, { ...row.job, ...changes, id });
   }
@@ -77,7 +84,7 @@ export class JobList {
     row.hold.addEventListener("click", () =>
       this.ask(api.change(id, { state: row.job.state === "paused" ? "running" : "paused" })),
     );
-    row.terminate.addEventListener("click", () => (row.cancel ? row.cancel() : this.ask(api.terminate(id))));
+    row.terminate.addEventListener("click", () => (row.cancel ? row.cancel() : this.ask(this.terminate(id))));
     row.slider.addEventListener("input", () => {
       row.sliding = true; // what the server says of it meanwhile is not to move it under the hand
       this.showLimit(row, rateOf(Number(row.slider.value)));
@@ -97,6 +104,15 @@ export class JobList {
     row.asked = undefined;
     row.sliding = false;
     this.showSlider(row);
+  }
+
+  async terminate(id) {
+    try {
+      return await api.terminate(id);
+    } catch (problem) {
+      if (problem.code !== "no-such-job" || !this.isLive(id)) throw problem;
+      return { ...this.rows.get(id).job, state: "failed", reason: "lost" };
+    }
   }
 
   async ask(answer) {

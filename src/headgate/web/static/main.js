@@ -41,6 +41,13 @@ const files = new FileList({ onExport: (name) => transfers.export(name), say, co
 
 let watch = null;
 
+// A tab that nobody looks at gives its connection to those that somebody does.
+document.addEventListener("visibilitychange", () => {
+  if (byId("signed-in").hidden) return;
+  if (document.hidden) watch?.close();
+  else start();
+});
+
 /** Find out who is here, and show what they may see. */
 async function start() {
   watch?.close();
@@ -61,6 +68,7 @@ async function start() {
   byId("who").hidden = here.user === null || !here.sign_in;
   byId("connection").textContent = "";
   if (here.user === null) {
+    transfers.stop();
     jobs.clear();
     byId("files").replaceChildren();
     byId("token").focus();

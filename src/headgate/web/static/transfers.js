@@ -29,12 +29,18 @@ class Queue {
     while (this.running < AT_ONCE && this.waiting.length) {
       this.running += 1;
       let over = false;
-      this.waiting.shift()(() => {
+      const done = () => {
         if (over) return;
         over = true;
         this.running -= 1;
         this.next();
-      });
+      };
+      try {
+        this.waiting.shift()(done);
+      } catch (error) {
+        done(); // one that cannot begin holds up no other
+        throw error;
+      }
     }
   }
 }
@@ -49,12 +55,20 @@ export class Transfers {
     this.uploads = new Queue();
     this.exports = new Queue();
     this.underWay = new Map(); // exports: what to call when they are over
-    this.sending = 0;
+    this.requests = new Set(); // uploads
   }
 
   /** Are there uploads that leaving the page would end? */
   get busy() {
-    return this.sending > 0 || this.uploads.waiting.length > 0;
+    return this.requests.size > 0 || this.uploads.waiting.length > 0;
+  }
+
+  /** Whoever began them has gone: end them all. */
+  stop() {
+    this.uploads.waiting = [];
+    this.exports.waiting = [];
+    for (const request of this.requests) request.abort();
+    for (const id of [...this.underWay.keys()]) this.over(id);
   }
 
   upload(file, onConflict) {
@@ -82,12 +96,12 @@ export class Transfers {
     request.open("POST", onConflict ? `upload?on_conflict=${onConflict}` : "upload");
     request.setRequestHeader("Job-Id", id);
     request.addEventListener("loadend", () => {
-      this.sending -= 1;
+      this.requests.delete(request);
       done();
       if (request.status === 201) this.jobs.update(JSON.parse(request.responseText));
       else this.failed(id, request.status ? api.problemOf(request.status, request.responseText) : new api.Problem());
     });
-    this.sending += 1;
+    this.requests.add(request);
     this.jobs.updateLocally(id, { state: "starting" });
     request.send(form);
   }
@@ -117,11 +131,12 @@ export class Transfers {
     for (const [key, value] of Object.entries({ filename: name, job: id })) {
       form.append(Object.assign(document.createElement("input"), { type: "hidden", name: key, value }));
     }
-    // A frame that loads holds a refusal: what is downloaded does not load.
+    // A frame that loads holds a refusal, or the browser's own word that nobody answers, which we may not read: what is
+    // downloaded does not load. It begins with an empty page.
     frame.addEventListener("load", () => {
-      const text = frame.contentDocument?.body?.textContent;
-      if (!text) return;
-      this.failed(id, api.problemOf(0, text));
+      const text = frame.contentDocument ? frame.contentDocument.body?.textContent : null;
+      if (text === "") return;
+      this.failed(id, text ? api.problemOf(0, text) : new api.Problem());
       this.over(id);
     });
     this.underWay.set(id, () => {
@@ -146,7 +161,8 @@ export class Transfers {
   lookForLost(jobs) {
     const known = new Set(jobs.map((job) => job.id));
     for (const id of [...this.underWay.keys()]) {
-      if (!known.has(id)) {
+      // What it has never told of may still be on its way there.
+      if (!known.has(id) && this.jobs.rows.get(id)?.known) {
         this.failed(id, new api.Problem());
         this.over(id);
       }

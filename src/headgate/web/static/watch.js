@@ -28,8 +28,10 @@ export class Watch {
     // The browser comes back by itself after a cut, but not after a refusal.
     if (this.source.readyState === EventSource.CLOSED && !this.closed) {
       this.timer = setTimeout(async () => {
-        if (await this.handlers.mayWatch()) this.open();
-        else if (!this.closed) this.lost();
+        const may = await this.handlers.mayWatch();
+        if (this.closed) return;
+        if (may) this.open();
+        else this.lost();
       }, AGAIN * 1000);
     }
   }
