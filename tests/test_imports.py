@@ -22,13 +22,22 @@ MAY = {
     "transfer": {"errors", "aio", "config", "names", "wire", "jobs", "storage"},
     "web": {"errors", "config", "names", "wire", "jobs", "storage", "transfer"},
     "app": {"errors", "config", "jobs", "storage", "transfer", "web"},
-    "cli": {"errors", "config", "web", "app"},
+    "cli": {"errors", "config", "names", "web", "app"},
     "__init__": {"errors", "config", "jobs", "storage", "transfer", "web", "app"},
     "__main__": {"cli"},
 }
 
 #: The rooms, or files, that may know aiohttp.
-KNOW_AIOHTTP = {"web", "app", "cli", "transfer/body", "transfer/multipart", "transfer/send", "transfer/watch"}
+KNOW_AIOHTTP = {
+    "web",
+    "app",
+    "cli",
+    "transfer/body",
+    "transfer/multipart",
+    "transfer/raw",
+    "transfer/send",
+    "transfer/watch",
+}
 
 
 def where(path: Path) -> str:

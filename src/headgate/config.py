@@ -95,6 +95,10 @@ class Config:
     #: Files that one page of ``GET /files`` has: about 100 bytes each, and a millisecond's work.
     max_files_listed: int = 1000
 
+    #: Ranges of one request (``Range: bytes=0-9,20-29``); of more than these the whole is sent. Readers of documents
+    #: ask for a handful.
+    max_ranges: int = 32
+
     #: Watchers of events at once; one more is answered 503. Each holds a socket and some 30 KiB; a thousand people with
     #: the page open are fine, and more are a flood.
     max_watchers: int = 4000

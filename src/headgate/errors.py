@@ -27,8 +27,10 @@ Rules of this room:
     │   ├── JobIdTaken               409 job-id-taken
     │   ├── NameTaken                409 name-taken
     │   ├── AlreadyFinished          409 already-finished
+    │   ├── PreconditionFailed       412 precondition-failed
     │   ├── TooLarge                 413 too-large
     │   ├── UnsupportedMedia         415 unsupported-media
+    │   ├── RangeNotSatisfiable      416 range-not-satisfiable
     │   ├── ExpectationFailed        417 expectation-failed
     │   ├── InvalidName              422 invalid-name
     │   ├── InvalidOption            422 invalid-option
@@ -53,45 +55,13 @@ Rules of this room:
 from typing import ClassVar
 
 __all__ = [
-    "AlreadyFinished",
-    "Busy",
-    "ClientError",
-    "ConfigError",
-    "DigestMismatch",
-    "Disconnected",
-    "ExpectationFailed",
-    "ExportFailed",
-    "FileNotFound",
-    "Forbidden",
-    "HeadgateError",
-    "IdleTimeout",
-    "InvalidName",
-    "InvalidOption",
-    "JobIdTaken",
-    "JobNotFound",
-    "JobStopped",
-    "MalformedBody",
-    "MalformedRequest",
-    "MalformedTransfer",
-    "NameTaken",
-    "NoFiles",
-    "NothingExporting",
-    "NothingUploading",
-    "QuotaExceeded",
-    "Refused",
-    "ServerError",
-    "ShuttingDown",
-    "StillEnding",
-    "StorageFailed",
-    "StorageFull",
-    "StorageUnusable",
-    "Terminated",
-    "TooLarge",
-    "TooManyJobs",
-    "TooSlow",
-    "Unauthorized",
-    "UnsupportedMedia",
-]
+    "AlreadyFinished", "Busy", "ClientError", "ConfigError", "DigestMismatch", "Disconnected", "ExpectationFailed",
+    "ExportFailed", "FileNotFound", "Forbidden", "HeadgateError", "IdleTimeout", "InvalidName", "InvalidOption",
+    "JobIdTaken", "JobNotFound", "JobStopped", "MalformedBody", "MalformedRequest", "MalformedTransfer",
+    "NameTaken", "NoFiles", "NothingExporting", "NothingUploading", "PreconditionFailed", "QuotaExceeded",
+    "RangeNotSatisfiable", "Refused", "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull",
+    "StorageUnusable", "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized", "UnsupportedMedia",
+]  # fmt: skip
 
 
 class HeadgateError(Exception):
@@ -175,6 +145,10 @@ class AlreadyFinished(ClientError):
     code, status, title = "already-finished", 409, "The job has already finished"
 
 
+class PreconditionFailed(ClientError):
+    code, status, title = "precondition-failed", 412, "What is there is not what the request expects"
+
+
 class TooLarge(ClientError):
     """Final: the same bytes will never fit. Clients must not retry."""
 
@@ -183,6 +157,15 @@ class TooLarge(ClientError):
 
 class UnsupportedMedia(ClientError):
     code, status, title = "unsupported-media", 415, "The body's type or encoding is not supported"
+
+
+class RangeNotSatisfiable(ClientError):
+    code, status, title = "range-not-satisfiable", 416, "The range lies outside of the content"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"There are {size} bytes.")
+        #: Bytes of the whole content.
+        self.size = size
 
 
 class ExpectationFailed(ClientError):

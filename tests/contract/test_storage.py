@@ -39,7 +39,7 @@ async def staged(storage, *files, on_conflict=REJECT):
 async def put(storage, *files, on_conflict=REJECT):
     async with staged(storage, *files, on_conflict=on_conflict) as stage:
         await stage.sync()
-        return await stage.publish(on_conflict)
+        return [each.entry.name for each in await stage.publish(on_conflict)]
 
 
 async def get(storage, name):
@@ -221,13 +221,13 @@ async def test_publishing_runs_to_its_end_although_the_caller_is_cancelled(stora
         async with staged(storage, ("a", b"x" * 5000)) as stage:
             await stage.sync()
             asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
-            outcome.append(await stage.publish(REJECT))
+            outcome.extend(await stage.publish(REJECT))
             await asyncio.sleep(3600)
 
     task = asyncio.create_task(publish())
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert outcome == [["a"]]
+    assert [each.entry.name for each in outcome] == ["a"]
     assert await get(storage, "a") == b"x" * 5000
 
 

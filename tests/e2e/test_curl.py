@@ -191,3 +191,31 @@ async def test_expect_is_answered_before_the_body_is_sent(root, big):
         refused = await curl("-F", f"file=@{big}", f"{server.url}/upload")
         assert (refused.status, json.loads(refused.body)["code"]) == (413, "too-large")
         assert time.monotonic() - began < 5
+
+
+async def test_a_broken_download_is_resumed_where_it_broke(root, tmp_path):
+    """curl -C -, terminated half-way again and again: in the end all bytes, and none twice."""
+    data = os.urandom(1 << 20) * 40
+    async with running(root) as server:
+        (root / "f.bin").write_bytes(data)
+        got = tmp_path / "f.bin"
+        for _ in range(3):
+            process = await asyncio.create_subprocess_exec(
+                *("curl", "-s", "-C", "-", "--limit-rate", "20M", "-o", str(got), f"{server.url}/files/f.bin")
+            )
+            size = got.stat().st_size if got.exists() else 0
+            await eventually(lambda size=size: got.exists() and got.stat().st_size > size + 1_000_000, "some bytes")
+            assert (await curl("-X", "POST", f"{server.url}/export/terminate")).status == 200
+            assert await process.wait() == 18
+        answer = await curl("-C", "-", "-o", str(got), f"{server.url}/files/f.bin")
+        assert (answer.code, answer.status) == (0, 206)
+    assert got.read_bytes() == data
+
+
+async def test_a_file_is_put_by_curl(root, tmp_path):
+    """curl -T: created, and replaced."""
+    (tmp_path / "f").write_bytes(b"x" * 100_000)
+    async with running(root) as server:
+        for status in (201, 200):
+            assert (await curl("-T", str(tmp_path / "f"), f"{server.url}/files/f")).status == status
+        assert (root / "f").read_bytes() == b"x" * 100_000

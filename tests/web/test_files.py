@@ -1,12 +1,14 @@
 """GET /files and DELETE /files/{name}."""
 
 import asyncio
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 
+import headgate.storage.catalog
 from support import as_user, eventually, serving, token_users
 
 
@@ -45,7 +47,7 @@ async def test_generated_exports_come_first(root):
         status, body = await listed(server, "?limit=1")
         assert status == 200
         assert [file["name"] for file in body["files"]] == ["y.csv", "z.csv", "a"]
-        assert body["files"][0] == {"name": "y.csv", "size": None, "modified_at": None, "generated": True}
+        assert body["files"][0] == {"name": "y.csv", "size": None, "modified_at": None, "etag": None, "generated": True}
         assert await names(server, "?after=a") == ([], None)
 
 
@@ -85,6 +87,50 @@ async def test_what_nobody_could_ask_for_is_not_listed(server, root, tmp_path):
     os.mknod(os.fsencode(root) + b"/\xff\xfe")
     (root / "plain").write_bytes(b"")
     assert await names(server) == (["plain"], None)
+
+
+async def test_a_list_is_whole_though_files_go_while_it_is_made(server, root, monkeypatch):
+    """Fewer than a page means that there are no more."""
+    for number in range(10):
+        (root / f"f{number}").write_bytes(b"")
+    real = headgate.storage.catalog.look
+
+    def look(disk, name):
+        if name in ("f0", "f1"):
+            (root / name).unlink(missing_ok=True)
+        return real(disk, name)
+
+    monkeypatch.setattr(headgate.storage.catalog, "look", look)
+    assert await names(server, "?limit=3") == (["f2", "f3", "f4"], "f4")
+
+
+async def test_a_file_under_the_name_of_a_generated_export_is_not_listed(root):
+    async with serving(root, exports={"rows.csv": rows}) as server:
+        for name in ("a", "rows.csv", "z"):
+            (root / name).write_bytes(b"")
+        _, body = await listed(server)
+        assert [(file["name"], file["generated"]) for file in body["files"]] == [
+            ("rows.csv", True),
+            ("a", False),
+            ("z", False),
+        ]
+
+
+async def test_what_could_not_be_deleted_takes_no_name_from_anybody(server, root, monkeypatch):
+    """A file that is put back, because its removal is not durable, does not replace what was published meanwhile."""
+    (root / "a").write_bytes(b"old")
+    real = os.fsync
+
+    def failing(fd):
+        if os.path.isdir(f"/proc/self/fd/{fd}") and not (root / "a").exists():
+            (root / "a").write_bytes(b"new")
+            raise OSError(errno.EIO, "broken")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    assert (await delete(server, "a"))[0] == 500
+    assert server.published() == {"a": b"new"}
+    assert server.staged() == []
 
 
 @pytest.mark.parametrize("query", ["?limit=0", "?limit=-1", "?limit=x", "?limit=1.5", "?limit=", "?limit=9999999999"])

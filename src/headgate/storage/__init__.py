@@ -1,6 +1,16 @@
 """Where files live: the contract in `base`, and a directory of this machine in `local`. Knows neither HTTP nor jobs."""
 
-from headgate.storage.base import Entry, Source, Stage, Staged, Storage
+from headgate.storage.base import Entry, Expect, Published, Source, Stage, Staged, Storage, expect_anything
 from headgate.storage.local import LocalStorage
 
-__all__ = ["Entry", "LocalStorage", "Source", "Stage", "Staged", "Storage"]
+__all__ = [
+    "Entry",
+    "Expect",
+    "LocalStorage",
+    "Published",
+    "Source",
+    "Stage",
+    "Staged",
+    "Storage",
+    "expect_anything",
+]

@@ -3,14 +3,14 @@
 The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, nothing published
 is renamed, and no path leaves this room. `tests/contract/` runs one suite on every storage.
 
-Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, QuotaExceeded, StorageFull, Busy and
-StorageFailed, and raises nothing else. Names were checked by `check_name` before they get here.
+Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, PreconditionFailed, QuotaExceeded,
+StorageFull, Busy and StorageFailed, and raises nothing else. Names were checked by `check_name` before they get here.
 
 Quotas: a storage that has them counts what is published, whose it is, and what was promised to stages. What a stage was
 promised is free again when it has ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -19,7 +19,7 @@ from uuid import UUID
 
 from headgate.config import OnConflict
 
-__all__ = ["Entry", "Source", "Stage", "Staged", "Storage"]
+__all__ = ["Entry", "Expect", "Published", "Source", "Stage", "Staged", "Storage", "expect_anything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,24 @@ class Entry:
     name: str
     size: int  #: bytes
     modified_at: datetime
+    #: A strong validator (RFC 9110, 8.8.1): another whenever the content is another.
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file that has just been published, and whether it took another's place."""
+
+    entry: Entry
+    replaced: bool
+
+
+#: Looks at what has a name now, None if nothing has; raises PreconditionFailed if that is not as expected.
+Expect = Callable[[Entry | None], None]
+
+
+def expect_anything(there: Entry | None) -> None:
+    """Whatever is there may be."""
 
 
 class Staged(Protocol):
@@ -80,12 +98,13 @@ class Stage(Protocol):
     async def sync(self) -> None:
         """Make every byte written so far durable. May be cancelled."""
 
-    async def publish(self, on_conflict: OnConflict) -> Sequence[str]:
+    async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> Sequence[Published]:
         """Make every file visible under its name, at once and whole, all of them or none, and durably so (G3).
 
-        Called once, after `sync`. Returns the names given, in order of creation: others than asked for only under
-        RENAME. Raises NameTaken, StorageFull or StorageFailed, and then nothing is visible that was not before. Once
-        begun it runs to its end even if the caller is cancelled, and its outcome is told.
+        Called once, after `sync`. Returns what was published, in order of creation: under other names than asked for
+        only under RENAME. `expect` looks at what each name has just before it is REPLACEd, so that nothing comes
+        between. Raises NameTaken, PreconditionFailed, StorageFull or StorageFailed, and then nothing is visible that
+        was not before. Once begun it runs to its end even if the caller is cancelled, and its outcome is told.
         """
 
 
@@ -94,6 +113,10 @@ class Source(Protocol):
 
     An async context manager: leaving it closes.
     """
+
+    @property
+    def entry(self) -> Entry:
+        """What it is: name, bytes, validator."""
 
     @property
     def size(self) -> int:
@@ -134,12 +157,16 @@ class Storage(Protocol):
     async def open(self, name: str) -> Source:
         """The published file `name`. Raises FileNotFound."""
 
+    async def look(self, name: str) -> Entry | None:
+        """What is published as `name` now, if anything is. Raises StorageFailed."""
+
     async def list(self, after: str, most: int) -> Sequence[Entry]:
         """Up to `most` published files whose names come after `after` (all of them after the empty one), in the order
         of their UTF-8 bytes. Raises StorageFailed."""
 
-    async def delete(self, name: str) -> None:
-        """Remove the published file `name`, durably. Sources that are open keep it. Raises FileNotFound, StorageFailed.
+    async def delete(self, name: str, expect: Expect = expect_anything) -> None:
+        """Remove the published file `name`, durably, if it is as `expect` wants it. Sources that are open keep it.
+        Raises FileNotFound, PreconditionFailed, StorageFailed.
 
         Once begun it runs to its end even if the caller is cancelled, and its outcome is told.
         """

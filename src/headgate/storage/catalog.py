@@ -10,20 +10,29 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from secrets import token_hex
 from uuid import uuid4
 
 from headgate.errors import InvalidName
 from headgate.names import check_name
-from headgate.storage.base import Entry
+from headgate.storage.base import Entry, Expect
 from headgate.storage.census import owner_of
-from headgate.storage.disk import Disk, mapped, unhurried
+from headgate.storage.disk import Disk, entry_of, mapped, unhurried
 from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.publication import unlink
 from headgate.storage.source import open_published
 
-__all__ = ["list_published", "remove"]
+__all__ = ["list_published", "look", "remove"]
+
+
+def look(disk: Disk, name: str) -> Entry | None:
+    """What is published as `name`, if anything is. Raises StorageFailed."""
+    with mapped():
+        try:
+            status = os.stat(name, dir_fd=disk.root, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+    return entry_of(name, status) if stat.S_ISREG(status.st_mode) else None
 
 
 def list_published(disk: Disk, after: str, most: int) -> list[Entry]:
@@ -31,15 +40,15 @@ def list_published(disk: Disk, after: str, most: int) -> list[Entry]:
 
     Raises StorageFailed.
     """
-    with mapped(), os.scandir(disk.root) as entries:
-        names = heapq.nsmallest(most, _names(entries, after.encode()))
-        listed = []
-        for raw in unhurried(names):
-            name = raw.decode()
-            with suppress(FileNotFoundError):  # gone meanwhile
-                status = os.stat(name, dir_fd=disk.root, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode):
-                    listed.append(Entry(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)))
+    listed: list[Entry] = []
+    names = [after.encode()]
+    while names and len(listed) < most:  # again if some were gone before they were looked at: fewer must mean no more
+        wanted = most - len(listed)
+        with mapped(), os.scandir(disk.root) as entries:
+            names = heapq.nsmallest(wanted, _names(entries, names[-1]))
+        listed += [entry for raw in unhurried(names) if (entry := look(disk, raw.decode())) is not None]
+        if len(names) < wanted:
+            break
     return listed
 
 
@@ -50,15 +59,16 @@ def _names(entries: Iterator[os.DirEntry[str]], after: bytes) -> Iterator[bytes]
                 yield name
 
 
-def remove(disk: Disk, name: str) -> tuple[int, Possessions]:
-    """Remove the published file `name`, durably.
+def remove(disk: Disk, name: str, expect: Expect) -> tuple[int, Possessions]:
+    """Remove the published file `name`, durably, if it is as `expect` wants it.
 
-    Return a descriptor whose close frees its blocks, and what nobody has any more. Raises FileNotFound, StorageFailed,
-    and then the file is there as before.
+    Return a descriptor whose close frees its blocks, and what nobody has any more. Raises FileNotFound,
+    PreconditionFailed, StorageFailed, and then the file is there as before.
     """
     with mapped(), disk.replacing():  # so that what is told is what was removed
         fd, status = open_published(disk, name)
         try:
+            expect(entry_of(name, status))
             with suppress(BlockingIOError):  # whoever published it has not let go of it yet
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             owner = owner_of(disk.root, name)
@@ -68,7 +78,9 @@ def remove(disk: Disk, name: str) -> tuple[int, Possessions]:
             try:
                 os.fsync(disk.root)
             except OSError:
-                os.rename(aside, name, src_dir_fd=disk.staging, dst_dir_fd=disk.root)
+                with suppress(FileExistsError):  # somebody was told that the name is theirs by now
+                    os.link(aside, name, src_dir_fd=disk.staging, dst_dir_fd=disk.root)
+                unlink(aside, disk.staging)
                 raise
         except BaseException:
             os.close(fd)

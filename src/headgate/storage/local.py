@@ -22,8 +22,8 @@ from uuid import UUID
 
 from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
-from headgate.storage.base import Entry
-from headgate.storage.catalog import list_published, remove
+from headgate.storage.base import Entry, Expect, expect_anything
+from headgate.storage.catalog import list_published, look, remove
 from headgate.storage.census import record_owner, take_census
 from headgate.storage.disk import Disk
 from headgate.storage.ledger import Ledger
@@ -119,11 +119,14 @@ class LocalStorage:
         # Uninterrupted: what a thread opens for a caller that is gone nobody would close.
         return await uninterrupted(self._disk.run_names(lambda: open_source(self._disk, name)))
 
+    async def look(self, name: str) -> Entry | None:
+        return await self._disk.run_names(lambda: look(self._disk, name))
+
     async def list(self, after: str, most: int) -> list[Entry]:
         return await self._disk.run(lambda: list_published(self._disk, after, most))
 
-    async def delete(self, name: str) -> None:
-        fd, gone = await uninterrupted(self._disk.run_names(lambda: remove(self._disk, name)))
+    async def delete(self, name: str, expect: Expect = expect_anything) -> None:
+        fd, gone = await uninterrupted(self._disk.run_names(lambda: remove(self._disk, name, expect)))
         self.ledger.settle(None, {}, gone)
         self._disk.free_later(fd)
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from headgate.config import OnConflict
 from headgate.errors import NameTaken
 from headgate.names import numbered
+from headgate.storage.base import Expect, Published, expect_anything
 from headgate.storage.census import owner_of
-from headgate.storage.disk import Disk, mapped
+from headgate.storage.disk import Disk, entry_of, mapped
 from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.staged import LocalStaged
 
@@ -54,23 +55,30 @@ class Placed:
 
 
 class Publication:
-    """The files of one stage, on their way to their names. `owners`: are they written down here?"""
+    """The files of one stage, on their way to their names. `expect` looks at what each of them replaces."""
 
-    def __init__(self, disk: Disk, files: Sequence[LocalStaged], on_conflict: OnConflict) -> None:
+    def __init__(
+        self, disk: Disk, files: Sequence[LocalStaged], on_conflict: OnConflict, expect: Expect = expect_anything
+    ) -> None:
         self._disk = disk
         self._files = files
         self._on_conflict = on_conflict
+        self._expect = expect
         self._placed: list[Placed] = []
         #: What was replaced.
         self.replaced: Possessions = {}
 
-    def run(self) -> list[str]:
-        """Publish; return the names given. Raises NameTaken, StorageFull, StorageFailed. Blocks."""
+    def run(self) -> list[Published]:
+        """Publish. Raises NameTaken, PreconditionFailed, StorageFull, StorageFailed. Blocks."""
         with mapped():
             try:
                 for file in self._files:
                     self._place(file)
                 os.fsync(self._disk.root)
+                published = [
+                    Published(entry_of(one.name, file.status()), one.backup is not None)
+                    for one, file in zip(self._placed, self._files, strict=True)
+                ]
             except BaseException:
                 self._take_back()
                 raise
@@ -79,7 +87,7 @@ class Publication:
                 unlink(one.backup, self._disk.staging)
         for file in self._files:
             unlink(file.label, self._disk.staging)
-        return [one.name for one in self._placed]
+        return published
 
     def _place(self, file: LocalStaged) -> None:
         if self._on_conflict is OnConflict.REPLACE:
@@ -105,6 +113,7 @@ class Publication:
         with self._disk.replacing():  # so that what is kept is what is replaced
             try:
                 status = self._status(file.name)
+                self._expect(None if status is None else entry_of(file.name, status))
                 if status is not None:
                     if stat.S_ISDIR(status.st_mode):
                         raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.")

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from headgate.errors import FileNotFound
-from headgate.storage.disk import Disk, mapped
+from headgate.storage.base import Entry
+from headgate.storage.disk import Disk, entry_of, mapped
 
 __all__ = ["LocalSource", "open_published", "open_source"]
 
@@ -49,17 +50,18 @@ def open_source(disk: Disk, name: str) -> "LocalSource":
     """Open the published file `name`. Raises FileNotFound, StorageFailed or Busy. Blocks."""
     with mapped():
         fd, status = open_published(disk, name)
-        return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), status.st_size)
+        return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), entry_of(name, status))
 
 
 class LocalSource:
-    """An open `file` of `size` bytes."""
+    """An open `file`, which is what `entry` says."""
 
-    def __init__(self, disk: Disk, file: BinaryIO, size: int) -> None:
+    def __init__(self, disk: Disk, file: BinaryIO, entry: Entry) -> None:
         self._disk = disk
         self._reading: asyncio.Future[Any] | None = None
         self.file = file
-        self.size = size
+        self.entry = entry
+        self.size = entry.size
 
     async def __aenter__(self) -> Self:
         return self

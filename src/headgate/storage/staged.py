@@ -93,6 +93,10 @@ class LocalStaged:
         with mapped():
             os.fsync(self._fd)
 
+    def status(self) -> os.stat_result:
+        """What the file system says of it."""
+        return os.fstat(self._fd)
+
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function`, which uses the descriptor, in a thread."""
         future = self._disk.run(function)

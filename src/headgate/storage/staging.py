@@ -19,6 +19,7 @@ from uuid import UUID
 from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFull
+from headgate.storage.base import Expect, Published, expect_anything
 from headgate.storage.census import record_owner, written
 from headgate.storage.disk import Disk, mapped
 from headgate.storage.ledger import Ledger, Possession
@@ -122,12 +123,12 @@ class LocalStage:
         for file in self._files:
             await file.run(file.sync)
 
-    async def publish(self, on_conflict: OnConflict) -> list[str]:
-        publication = Publication(self._disk, self._files, on_conflict)
-        names = await uninterrupted(self._disk.run(publication.run))
+    async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
+        publication = Publication(self._disk, self._files, on_conflict, expect)
+        done = await uninterrupted(self._disk.run(publication.run))
         published = {file.inode: Possession(self._owner, file.size) for file in self._files}
         self._account.settle(published, publication.replaced)
         for file in self._files:
             file.close()
         self._files = []
-        return names
+        return done

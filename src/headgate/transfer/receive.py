@@ -14,7 +14,7 @@ from headgate.config import Config, OnConflict
 from headgate.errors import HeadgateError, InvalidOption, NameTaken, NoFiles, Refused, TooLarge
 from headgate.jobs import Job
 from headgate.names import check_name
-from headgate.storage import Stage
+from headgate.storage import Expect, Published, Stage, expect_anything
 from headgate.transfer.gated import through
 
 __all__ = ["Incoming", "OnReceived", "ReceivedFile", "receive"]
@@ -30,6 +30,8 @@ class ReceivedFile:
     name: str
     size: int
     digests: Mapping[str, bytes] = field(default_factory=dict)
+    #: What it is now, once it is published.
+    published: Published | None = None
 
 
 #: Awaited after the last byte and before anything is published. Raising refuses the upload (422, its message).
@@ -61,14 +63,16 @@ async def receive(
     reserved: frozenset[str],
     expected: Callable[[], tuple[int, int] | None],
     on_received: OnReceived | None,
+    expect: Expect = expect_anything,
 ) -> list[ReceivedFile]:
     """Receive `files` into `stage` and publish them all, or none. Returns them under the names they were given.
 
     `on_conflict` is asked when the first file begins, and must not have changed its mind at the end; `reserved` names
-    are always taken; `expected` tells how many bytes of files are still to come, at least and at most, or None.
+    are always taken; `expected` tells how many bytes of files are still to come, at least and at most, or None;
+    `expect` looks at what is replaced.
 
-    Raises InvalidName, InvalidOption, NameTaken, TooLarge, NoFiles, Refused, what the stage raises and what reading
-    raises. Past ``job.finish()`` nothing can stop it any more.
+    Raises InvalidName, InvalidOption, NameTaken, PreconditionFailed, TooLarge, NoFiles, Refused, what the stage raises
+    and what reading raises. Past ``job.finish()`` nothing can stop it any more.
     """
     received: list[ReceivedFile] = []
     rule: OnConflict | None = None
@@ -104,10 +108,10 @@ async def receive(
         await _ask(on_received, job, received)
     await job.gate.opened()
     job.finish()
-    names = await stage.publish(rule)
-    job.names[:] = names
+    published = await stage.publish(rule, expect)
+    job.names[:] = [each.entry.name for each in published]
     job.complete()
-    return [replace(file, name=name) for file, name in zip(received, names, strict=True)]
+    return [replace(file, name=each.entry.name, published=each) for file, each in zip(received, published, strict=True)]
 
 
 def _too_large(config: Config, limit: int) -> str:

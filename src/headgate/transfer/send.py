@@ -13,7 +13,8 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 
@@ -25,7 +26,7 @@ from headgate.transfer.digester import Digester
 from headgate.transfer.gated import through
 from headgate.transfer.watch import Waited
 
-__all__ = ["digest_stored", "send_generated", "send_stored"]
+__all__ = ["Piece", "digest_stored", "send_generated", "send_stored"]
 
 #: Bytes handed to the kernel at once. Large enough that the slicing costs nothing measurable against one sendfile for
 #: the whole file, small enough that the loop is not held for longer than a millisecond.
@@ -42,41 +43,64 @@ BREATH = 0.002
 READ_SLICE = 256 * 1024
 
 
-async def send_stored(
-    job: Job, request: web.Request, response: web.StreamResponse, source: Source, waited: Waited
-) -> None:
-    """Send `source` as the body of `response`. `waited` measures how long the client makes us wait.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`length` bytes of a stored file from `start` on, and what is sent before them."""
 
-    The job passes its point of no return before its last bytes go out: a client that has the whole file has it from a
+    start: int
+    length: int
+    head: bytes = b""
+
+
+async def send_stored(
+    job: Job,
+    request: web.Request,
+    response: web.StreamResponse,
+    source: Source,
+    waited: Waited,
+    *,
+    pieces: Sequence[Piece],
+    closing: bytes = b"",
+) -> None:
+    """Send `pieces` of `source`, one after the other, and `closing` as the body of `response`. `waited` measures how
+    long the client makes us wait.
+
+    The job passes its point of no return before its last bytes go out: a client that has all of them has them from a
     job that nobody can terminate any more (G2). The caller returns the response, and aiohttp ends it. Raises
     Disconnected, StorageFailed, or what stopped the job, and then the connection is gone.
     """
-    response.content_length = source.size
+    response.content_length = sum(len(piece.head) + piece.length for piece in pieces) + len(closing)
+    last = pieces[-1]
+    held = min(TAIL, last.length)
     with _aborting(request, response):
-        if not source.size:
+        if not response.content_length:
             await job.gate.opened()
             job.finish()
         await response.prepare(request)
-        if not source.size:
+        if not response.content_length:
             return
-        tail_at = max(0, source.size - TAIL)
-        sent = await _sendfile(job, request, source, tail_at, waited)
-        while sent < tail_at:
-            size = min(READ_SLICE, tail_at - sent)
-            if not job.gate.open:
-                size = await job.gate.wait(size)
-            chunk = await _read(source, sent, size)
-            with waited:
-                await response.write(chunk)
-            job.advance(len(chunk))
-            sent += len(chunk)
-        tail = await _read(source, tail_at, source.size - tail_at)
-        await job.gate.pay(len(tail))
+        for piece in pieces:
+            if piece.head:
+                with waited:
+                    await response.write(piece.head)
+            end = piece.start + piece.length - (held if piece is last else 0)
+            sent = await _sendfile(job, request, source, piece.start, end, waited)
+            while sent < end:
+                size = min(READ_SLICE, end - sent)
+                if not job.gate.open:
+                    size = await job.gate.wait(size)
+                chunk = await _read(source, sent, size)
+                with waited:
+                    await response.write(chunk)
+                job.advance(len(chunk))
+                sent += len(chunk)
+        tail = await _read(source, last.start + last.length - held, held)
+        await job.gate.pay(held)
         await _flush(request, waited)
         await job.gate.opened()
         job.finish()
-        await response.write(tail)  # into an empty buffer: this does not wait
-        job.advance(len(tail))
+        await response.write(tail + closing)  # into an empty buffer: this does not wait
+        job.advance(held)
 
 
 async def send_generated(
@@ -157,15 +181,14 @@ async def _read(source: Source, offset: int, size: int) -> bytes:
     return chunk
 
 
-async def _sendfile(job: Job, request: web.Request, source: Source, end: int, waited: Waited) -> int:
-    """Send as much of `source`, up to `end`, as sendfile can; return how many bytes that were, maybe none."""
+async def _sendfile(job: Job, request: web.Request, source: Source, sent: int, end: int, waited: Waited) -> int:
+    """Send as much of `source`, from `sent` up to `end`, as sendfile can; return where that ended, maybe at `sent`."""
     transport = request.transport
-    if not end or source.file is None or transport is None or not _is_plain(transport):
-        return 0
+    if sent == end or source.file is None or transport is None or not _is_plain(transport):
+        return sent
     loop = asyncio.get_running_loop()
     # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
     await _flush(request, waited)
-    sent = 0
     while sent < end:
         count = min(SENDFILE_SLICE, end - sent)
         if not job.gate.open:

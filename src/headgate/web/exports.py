@@ -1,4 +1,4 @@
-"""Exports over HTTP.
+"""Exports over HTTP: whole, or some ranges of them.
 
 POST /export    POST /export/terminate
 """
@@ -25,6 +25,8 @@ from headgate.web.auth import USER
 from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
 from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id, terminate_own
+from headgate.web.selected import SAFE, Selected, validators
+from headgate.wire.conditions import check_preconditions, is_not_modified
 from headgate.wire.digests import format_digests, parse_wish
 from headgate.wire.parameters import attachment
 
@@ -32,12 +34,6 @@ __all__ = ["Export", "ExportRoutes", "checked_exports"]
 
 #: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
 Export = Callable[..., AsyncGenerator[bytes, None]]
-
-# An uploaded page must never run as one of ours: it is saved, not shown; and if shown all the same, powerless.
-_SAFE = {
-    hdrs.CONTENT_TYPE: "application/octet-stream",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
 
 
 def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
@@ -76,25 +72,52 @@ class ExportRoutes:
         router.add_post("/export/terminate", self.terminate, expect_handler=deferred)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
-        """Stream a file out, as a job. A stored one has a digest if the client wants that (RFC 9530, 4)."""
+        """Stream a file out, as a job."""
         id_ = requested_job_id(request)
-        wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
         name, named_id = await self._requested(request)
-        id_ = id_ or named_id
+        return await self.give(request, name, id_ or named_id)
+
+    async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
+        """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted
+        (RFC 9530, 4), and is sent in ranges and under conditions."""
+        wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
         generate = self._exports.get(name)
         if generate is not None:
             async with self._job(request, id_, name) as job:
                 response = self._response(request, job, name)
                 with self._watch(job, request) as waited:
                     await send_generated(job, request, response, generate(request), waited)
-        else:
-            async with await self._storage.open(name) as source, self._job(request, id_, name, source.size) as job:
+            return response
+        async with await self._storage.open(name) as source:
+            there = validators(source.entry)
+            check_preconditions(request.headers, there)
+            if request.method == hdrs.METH_GET and is_not_modified(request.headers, there):
+                return Answer(status=304, headers=there.headers())
+            selected = Selected.by(request.headers, there, source.size, most=self._config.max_ranges)
+            async with self._job(request, id_, name, selected.bytes) as job:
                 response = self._response(request, job, name)
+                response.set_status(selected.status)
+                response.headers.update(there.headers() | selected.headers)
                 with self._watch(job, request) as waited:
                     if wanted is not None:
                         response.headers["Repr-Digest"] = format_digests(await digest_stored(source, wanted))
-                    await send_stored(job, request, response, source, waited)
+                    await send_stored(
+                        job, request, response, source, waited, pieces=selected.pieces, closing=selected.closing
+                    )
         return response
+
+    async def head(self, request: web.Request, name: str) -> web.StreamResponse:
+        """What `give` would say of it, without a job."""
+        headers = SAFE | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        if name in self._exports:
+            return web.Response(headers=headers)
+        async with await self._storage.open(name) as source:
+            there = validators(source.entry)
+            check_preconditions(request.headers, there)
+            if is_not_modified(request.headers, there):
+                return Answer(status=304, headers=there.headers())
+            length = {hdrs.CONTENT_LENGTH: str(source.size), hdrs.ACCEPT_RANGES: "bytes"}
+            return web.Response(headers=headers | there.headers() | length)
 
     async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
@@ -113,7 +136,7 @@ class ExportRoutes:
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
         request[JOB] = job
-        headers = _SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
         return web.StreamResponse(headers=headers)
 
     async def _requested(self, request: web.Request) -> tuple[str, UUID | None]:

@@ -1,6 +1,6 @@
 """Published files over HTTP.
 
-GET /files    DELETE /files/{name}
+GET /files    GET, HEAD, DELETE /files/{name} (PUT is an upload)
 """
 
 from collections.abc import Collection
@@ -14,6 +14,10 @@ from headgate.names import check_name
 from headgate.storage import Entry, Storage
 from headgate.web.answer import Answer, json_answer, rfc3339
 from headgate.web.expect import deferred
+from headgate.web.exports import ExportRoutes
+from headgate.web.jobs import requested_job_id
+from headgate.web.selected import validators
+from headgate.wire.conditions import check_preconditions
 
 __all__ = ["FileRoutes"]
 
@@ -21,13 +25,17 @@ __all__ = ["FileRoutes"]
 class FileRoutes:
     """The handlers of ``/files``. `generated`: the names of exports that are made when they are asked for."""
 
-    def __init__(self, config: Config, storage: Storage, generated: Collection[str]) -> None:
+    def __init__(self, config: Config, storage: Storage, exports: ExportRoutes, generated: Collection[str]) -> None:
         self._config = config
         self._storage = storage
+        self._exports = exports
+        self._reserved = frozenset(generated)
         self._generated = [_json(name, None) for name in sorted(generated)]
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/files", self.list, expect_handler=deferred)
+        router.add_get("/files/{name}", self.get, allow_head=False, expect_handler=deferred)
+        router.add_head("/files/{name}", self.head, expect_handler=deferred)
         router.add_delete("/files/{name}", self.delete, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> Answer:
@@ -35,10 +43,12 @@ class FileRoutes:
         limit = self._limit(request.query.get("limit"))
         after = request.query.get("after", "")
         entries = await self._storage.list(check_name(after) if after else "", limit + 1)
-        files = [_json(entry.name, entry) for entry in entries[:limit]]
+        more = len(entries) > limit
+        # A file that somebody put under the name of a generated export cannot be asked for.
+        files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
         body = {
             "files": files if after else self._generated + files,
-            "next": files[-1]["name"] if len(entries) > limit else None,
+            "next": entries[limit - 1].name if more else None,
         }
         return json_answer(body)
 
@@ -50,9 +60,23 @@ class FileRoutes:
             raise InvalidOption("limit must be a whole number above 0.")
         return min(int(text), most)
 
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Export a file, or ranges of it, if the conditions hold; a job like any other."""
+        id_ = requested_job_id(request)
+        return await self._exports.give(request, check_name(request.match_info["name"]), id_)
+
+    async def head(self, request: web.Request) -> web.StreamResponse:
+        """What GET would say of it. No job: nothing moves."""
+        return await self._exports.head(request, check_name(request.match_info["name"]))
+
     async def delete(self, request: web.Request) -> web.Response:
-        """Remove a file. Exports of it that are under way go on."""
-        await self._storage.delete(check_name(request.match_info["name"]))
+        """Remove a file, if the conditions hold. Exports of it that are under way go on."""
+        name = check_name(request.match_info["name"])
+
+        def expect(there: Entry | None) -> None:
+            check_preconditions(request.headers, None if there is None else validators(there))
+
+        await self._storage.delete(name, expect)
         return Answer(status=204)
 
 
@@ -61,5 +85,6 @@ def _json(name: str, entry: Entry | None) -> dict[str, Any]:
         "name": name,
         "size": None if entry is None else entry.size,
         "modified_at": None if entry is None else rfc3339(entry.modified_at),
+        "etag": None if entry is None else entry.etag,
         "generated": entry is None,
     }

@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from headgate.config import Config
-from headgate.errors import Busy, ExportFailed, HeadgateError, ServerError, Unauthorized
+from headgate.errors import Busy, ExportFailed, HeadgateError, RangeNotSatisfiable, ServerError, Unauthorized
 from headgate.web.answer import Answer
 from headgate.web.jobs import JOB, job_headers
 
@@ -75,6 +75,8 @@ def _told(request: web.Request, error: HeadgateError) -> Answer:
     response = _problem(request, error.status, error.code, error.title, error.detail)
     if isinstance(error, Unauthorized):
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.size}"
     if error.retry_after is not None:
         response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
     return response

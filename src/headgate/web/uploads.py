@@ -1,24 +1,29 @@
-"""Uploads over HTTP.
+"""Uploads over HTTP: forms, and raw bodies.
 
-POST /upload    DELETE /upload/terminate
+POST /upload    DELETE /upload/terminate    PUT /files/{name}
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from headgate.config import Config, OnConflict
-from headgate.errors import InvalidOption, NothingUploading
-from headgate.jobs import Jobs, Kind
-from headgate.storage import Storage
+from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
+from headgate.jobs import Job, Jobs, Kind
+from headgate.names import check_name
+from headgate.storage import Entry, Expect, Storage, expect_anything
 from headgate.transfer.multipart import Form
+from headgate.transfer.raw import Raw
 from headgate.transfer.receive import OnReceived, ReceivedFile, receive
 from headgate.transfer.watch import Watch
 from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
+from headgate.web.selected import validators
+from headgate.wire.conditions import check_preconditions, is_not_modified
 from headgate.wire.digests import format_digests
 
 __all__ = ["UploadRoutes"]
@@ -45,25 +50,65 @@ class UploadRoutes:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
         router.add_delete("/upload/terminate", self.terminate, expect_handler=deferred)
+        router.add_put("/files/{name}", self.put, expect_handler=deferred)
 
     async def upload(self, request: web.Request) -> Answer:
         """Stream the form's files in, as one job."""
-        config = self._config
-        form = Form(request, config)
+        form = Form(request, self._config)
 
         def on_conflict() -> OnConflict:
-            return _on_conflict(form.fields.get("on_conflict") or request.query.get("on_conflict"), config.on_conflict)
+            text = form.fields.get("on_conflict") or request.query.get("on_conflict")
+            return _on_conflict(text, self._config.on_conflict)
 
         on_conflict()  # a bad option in the URL is refused before the body
+        job, files = await self.take(request, form, on_conflict)
+        body = job_json(job) | {"files": [_file_json(file) for file in files]}
+        headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
+        return json_answer(body, status=201, headers=headers)
+
+    async def put(self, request: web.Request) -> Answer:
+        """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
+        raw = Raw(request, self._config, check_name(request.match_info["name"]))
+        rule = OnConflict.REPLACE
+
+        def expect(there: Entry | None) -> None:
+            known = None if there is None else validators(there)
+            check_preconditions(request.headers, known)
+            if known is not None and is_not_modified(request.headers, known, dates=False):
+                raise PreconditionFailed
+
+        if request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*":
+            rule = OnConflict.REJECT  # which no other upload gets past
+        expect(await self._storage.look(raw.filename))  # what fails already need not be sent
+        try:
+            job, (file,) = await self.take(request, raw, lambda: rule, expect)
+        except NameTaken:
+            if raw.filename in self._reserved:
+                raise
+            raise PreconditionFailed from None
+        assert file.published is not None
+        status = 200 if file.published.replaced else 201
+        headers = job_headers(request, job) | validators(file.published.entry).headers()
+        return json_answer(job_json(job) | {"files": [_file_json(file)]}, status=status, headers=headers)
+
+    async def take(
+        self,
+        request: web.Request,
+        source: Form | Raw,
+        on_conflict: Callable[[], OnConflict],
+        expect: Expect = expect_anything,
+    ) -> tuple[Job, list[ReceivedFile]]:
+        """Receive the files of `source` and publish them, as one job."""
+        config = self._config
         async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
             request[JOB] = job
-            with Watch(job, request, config, waited=form.waited, moved=lambda: form.consumed):
+            with Watch(job, request, config, waited=source.waited, moved=lambda: source.consumed):
                 async with (
                     self._storage.stage(job.id, job.owner) as stage,
-                    contextlib.aclosing(form.files()) as incoming,
+                    contextlib.aclosing(source.files()) as incoming,
                 ):
-                    if form.expected is not None:
-                        await stage.reserve(*form.expected)
+                    if source.expected is not None:
+                        await stage.reserve(*source.expected)
                     await proceed(request)
                     files = await receive(
                         job,
@@ -72,12 +117,11 @@ class UploadRoutes:
                         config=config,
                         on_conflict=on_conflict,
                         reserved=self._reserved,
-                        expected=lambda: form.expected,
+                        expected=lambda: source.expected,
                         on_received=self._on_received,
+                        expect=expect,
                     )
-        body = job_json(job) | {"files": [_file_json(file) for file in files]}
-        headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
-        return json_answer(body, status=201, headers=headers)
+        return job, files
 
     async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)

@@ -1,0 +1,69 @@
+"""A raw body: the request's content is one file. Has the face of `Form`, so that whatever lands files lands it."""
+
+from collections.abc import AsyncGenerator, Mapping
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config
+from headgate.errors import MalformedRequest, TooLarge, UnsupportedMedia
+from headgate.transfer.body import Body
+from headgate.transfer.digester import Digester
+from headgate.transfer.watch import Waited
+from headgate.wire.digests import parse_wish
+
+__all__ = ["Raw"]
+
+
+class Raw:
+    """The body of `request` as a file called `filename`.
+
+    Made before the body is read. Raises UnsupportedMedia, MalformedRequest or TooLarge if the headers already tell.
+    Digests that come with the request are held against it (RFC 9530, 2 and 3).
+    """
+
+    def __init__(self, request: web.Request, config: Config, filename: str) -> None:
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise UnsupportedMedia("The body may not have a Content-Encoding.")
+        if hdrs.CONTENT_RANGE in request.headers:  # RFC 9110, 14.5: what it asks for must not be taken for the whole
+            raise MalformedRequest("A part of a file cannot be put.")
+        limit = min(config.max_file_size, config.upload_size_limit)
+        if (request.content_length or 0) > limit:
+            raise TooLarge(f"A file may have {limit} bytes.")
+        self.filename = filename
+        self.content_length = request.content_length
+        self._digester = Digester.expecting(request.headers, parse_wish(request.headers.get("Want-Repr-Digest", "")))
+        self._body = Body(request, limit=limit, digester=self._digester)
+
+    @property
+    def expected(self) -> tuple[int, int] | None:
+        """Bytes still to come, at least and at most; None for a chunked body."""
+        if self.content_length is None:
+            return None
+        rest = self.content_length - self._body.consumed
+        return rest, rest
+
+    @property
+    def waited(self) -> Waited:
+        """How long we have been waiting for the client."""
+        return self._body.waited
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the body that were taken in."""
+        return self._body.consumed
+
+    @property
+    def digests(self) -> Mapping[str, bytes]:
+        """What was asked for, by algorithm; when the file has been read."""
+        return self._digester.wanted
+
+    async def read(self) -> bytes:
+        """The next bytes, as many as came; none at the end. Raises DigestMismatch, and what Body raises."""
+        data = await self._body.readany()
+        if not data:
+            self._digester.check("The body")
+        return data
+
+    async def files(self) -> AsyncGenerator["Raw", None]:
+        """The one file that it is."""
+        yield self

@@ -1,0 +1,66 @@
+"""Byte ranges (RFC 9110, 14): ``Range: bytes=0-99,500-`` to places, and back to ``Content-Range``.
+
+Rules of this room:
+
+- What does not parse is ignored, as if it had not been sent (14.2); what parses and fits nowhere is refused (416).
+- Work is bounded before it is done: so many ranges, and none of them twice.
+"""
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from headgate.errors import RangeNotSatisfiable
+
+__all__ = ["ByteRange", "parse_range"]
+
+_RANGE = re.compile(r"(\d{0,20})-(\d{0,20})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """`length` bytes, from `start` on."""
+
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The place behind the last byte."""
+        return self.start + self.length
+
+    def content_range(self, size: int) -> str:
+        """As ``Content-Range`` says it, of a content of `size` bytes (14.4)."""
+        return f"bytes {self.start}-{self.end - 1}/{size}"
+
+
+def parse_range(value: str, size: int, *, most: int) -> list[ByteRange] | None:
+    """The ranges that `value` asks for of a content of `size` bytes, in its order; None if it is to be ignored.
+
+    Ignored is what is not of this form, more than `most` ranges, and ranges that overlap: who asks for them asks for
+    more than there is (14.2 lets a server do so). Raises RangeNotSatisfiable if none of them lies within the content.
+    """
+    unit, _, specs = value.partition("=")
+    if unit.strip().lower() != "bytes" or specs.count(",") >= most:
+        return None
+    ranges = []
+    for spec in specs.split(","):
+        match = _RANGE.fullmatch(spec.strip(" \t"))
+        if match is None or match[0] == "-":
+            return None
+        first, last = (int(text) if text else None for text in match.groups())
+        if first is None:
+            assert last is not None
+            start, end = max(0, size - last), size
+        else:
+            if last is not None and last < first:
+                return None
+            start, end = first, size if last is None else min(size, last + 1)
+        if start < end:
+            ranges.append(ByteRange(start, end - start))
+    if not ranges:
+        raise RangeNotSatisfiable(size)
+    ordered = sorted(ranges, key=lambda each: each.start)
+    if any(before.end > after.start for before, after in pairwise(ordered)):
+        return None
+    return ranges
