@@ -5,32 +5,34 @@ POST /export    POST /export/terminate
 
 import contextlib
 import inspect
-import urllib.parse
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 from uuid import UUID
 
 from aiohttp import hdrs, web
 
 from headgate.config import Config
-from headgate.errors import ConfigError, MalformedRequest, NothingExporting, UnsupportedMedia
+from headgate.errors import ConfigError, InvalidOption, NothingExporting
 from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
 from headgate.storage import Storage
 from headgate.transfer.send import digest_stored, send_generated, send_stored
 from headgate.transfer.watch import Waited, Watch, taken
+from headgate.transfer.zipped import Zipped
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
-from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
-from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id, terminate_own
+from headgate.web.jobs import JOB, job_headers, requested_job_id, terminate_own
 from headgate.web.selected import SAFE, Selected, validators
+from headgate.web.wanted import Wanted, read_wanted
 from headgate.wire.conditions import check_preconditions, is_not_modified
 from headgate.wire.digests import format_digests, parse_wish
 from headgate.wire.parameters import attachment
 
 __all__ = ["Export", "ExportRoutes", "checked_exports"]
+
+#: What a zip is called: the files in it have names enough.
+ZIP_NAME = "files.zip"
 
 #: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
 Export = Callable[..., AsyncGenerator[bytes, None]]
@@ -74,8 +76,24 @@ class ExportRoutes:
     async def export(self, request: web.Request) -> web.StreamResponse:
         """Stream a file out, as a job."""
         id_ = requested_job_id(request)
-        name, named_id = await self._requested(request)
-        return await self.give(request, name, id_ or named_id)
+        wanted = await read_wanted(request, self._config)
+        if wanted.as_zip:
+            return await self._give_zip(request, wanted, id_ or wanted.id)
+        return await self.give(request, wanted.names[0], id_ or wanted.id)
+
+    async def _give_zip(self, request: web.Request, wanted: Wanted, id_: UUID | None) -> web.StreamResponse:
+        """Stored files as one zip, as a job: made as it goes out, so it can not be resumed and has no digest."""
+        if generated := self._exports.keys() & wanted.names:
+            raise InvalidOption(f"{min(generated)!r} is made when it is exported, and cannot be in a zip.")
+        async with contextlib.AsyncExitStack() as stack:
+            sources = [await stack.enter_async_context(await self._storage.open(name)) for name in wanted.names]
+            zipped = Zipped(sources, deflate=wanted.deflate)
+            async with self._job(request, id_, *wanted.names, size=zipped.size) as job:
+                response = self._response(request, job, ZIP_NAME)
+                response.content_type = "application/zip"
+                with self._watch(job, request) as waited:
+                    await send_generated(job, request, response, zipped.chunks(), waited)
+        return response
 
     async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
         """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted
@@ -94,7 +112,7 @@ class ExportRoutes:
             if request.method == hdrs.METH_GET and is_not_modified(request.headers, there):
                 return Answer(status=304, headers=there.headers())
             selected = Selected.by(request.headers, there, source.size, most=self._config.max_ranges)
-            async with self._job(request, id_, name, selected.bytes) as job:
+            async with self._job(request, id_, name, size=selected.bytes) as job:
                 response = self._response(request, job, name)
                 response.set_status(selected.status)
                 response.headers.update(there.headers() | selected.headers)
@@ -123,9 +141,9 @@ class ExportRoutes:
         return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
 
     def _job(
-        self, request: web.Request, id_: UUID | None, name: str, size: int | None = None
+        self, request: web.Request, id_: UUID | None, *names: str, size: int | None = None
     ) -> AbstractAsyncContextManager[Job]:
-        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=(name,), bytes_total=size)
+        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=names, bytes_total=size)
 
     @contextlib.contextmanager
     def _watch(self, job: Job, request: web.Request) -> Iterator[Waited]:
@@ -138,33 +156,3 @@ class ExportRoutes:
         request[JOB] = job
         headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
         return web.StreamResponse(headers=headers)
-
-    async def _requested(self, request: web.Request) -> tuple[str, UUID | None]:
-        """The ``filename`` of a JSON object or of a urlencoded form, and the job's id if ``job`` names one (a browser's
-        form cannot send a header)."""
-        parse = _PARSERS.get(request.content_type)
-        if parse is None:
-            raise UnsupportedMedia('Send {"filename": "..."} as application/json, or the same field urlencoded.')
-        text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
-        fields = parse(text)
-        fields = fields if isinstance(fields, dict) else {}
-        name, id_ = fields.get("filename"), fields.get("job")
-        if not isinstance(name, str):
-            raise MalformedRequest('The body needs a "filename".')
-        not_an_id = MalformedRequest('"job" must be a UUID.')
-        if not isinstance(id_, str | None):
-            raise not_an_id
-        return check_name(name), parse_job_id(id_, not_an_id) if id_ else None
-
-
-def _parse_form(text: str) -> Any:
-    try:
-        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100))
-    except ValueError:
-        raise MalformedRequest("The body is not a valid urlencoded form.") from None
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "application/json": parse_json,
-    "application/x-www-form-urlencoded": _parse_form,
-}
