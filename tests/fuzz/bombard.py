@@ -100,6 +100,7 @@ async def bombard(server: Server, *, count: int, seed: int = 1, at_once: int = 2
     result = FuzzResult()
     numbers = iter(range(count))
     secret = str(server.root).encode()
+    (server.root / "kept").write_bytes(b"kept" * 1000)  # something to ask for
 
     async def some() -> None:
         for number in numbers:

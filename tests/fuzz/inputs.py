@@ -51,7 +51,24 @@ VALUES = {
     "Content-Length": ("0", "-1", "+5", "5, 5", "1000000000000000000000", "x", "0x10"),
     "Authorization": ("Bearer x", "Basic eDp5", "Bearer"),
     "auth_token": ("x", "\xff"),
-    "Range": ("bytes=0-", "bytes=-1", "bytes=0-0,0-0,0-0"),
+    "Range": (
+        "bytes=0-",
+        "bytes=-1",
+        "bytes=0-0,0-0,0-0",
+        "bytes=0-0,2-2",
+        "bytes=9-",
+        "bytes=" + "0-0," * 2000,
+        "x=1-2",
+    ),
+    "If-Range": ('"a"', 'W/"a"', "Sat, 31 Jan 2026 12:00:00 GMT", "Sat, 99 Xyz 99999999999 99:99:99", '"', ""),
+    "If-Match": ("*", '"a"', 'W/"a", "b"', '"' * 3000, "", "\xff"),
+    "If-None-Match": ("*", '"a"', "a, b", ""),
+    "If-Modified-Since": ("Sat, 31 Jan 2026 12:00:00 GMT", "0", "Sat, 31 Jan 0000 00:00:00 GMT", "x" * 3000),
+    "If-Unmodified-Since": ("Sat, 31 Jan 2026 12:00:00 +9999", "yesterday", ""),
+    "Content-Range": ("bytes 0-1/2", "x"),
+    "Cookie": ("headgate_token=x", "headgate_token=\xff", "a=b; headgate_token", "=;=;="),
+    "Origin": ("null", "http://localhost", "http://evil.example", "\xff"),
+    "Sec-Fetch-Site": ("cross-site", "none", "x"),
     "Host": ("localhost", "", "a b", "evil.example"),
     "Connection": ("close", "keep-alive", "upgrade"),
     "Upgrade": ("websocket",),
@@ -80,7 +97,11 @@ def form_body(dice: random.Random) -> bytes:
 def _export_body(dice: random.Random) -> tuple[str, bytes]:
     name = dice.choice(NAMES)
     fields = dice.choice(
-        ({"filename": name}, {"filename": [name]}, {"filename": None}, {"file": name}, [name], name, 5)
+        (
+            *({"filename": name}, {"filename": [name]}, {"filename": None}, {"file": name}, [name], name, 5),
+            *({"filenames": [name]}, {"filenames": ["kept", name]}, {"filenames": name}, {"filenames": [[]]}),
+            *({"filename": "kept", "job": name}, {"filenames": ["kept"], "compress": name}),
+        )
     )
     if dice.random() < 0.5:
         return "application/json", json.dumps(fields).encode() if dice.random() < 0.8 else b"[" * 5000
@@ -153,9 +174,51 @@ def control(dice: random.Random) -> bytes:
     return _assemble(dice, f"{method} {path}", _headers(dice), dice.choice((b"", b"", b"body")))
 
 
+def _in_a_path(name: str) -> str:
+    return urllib.parse.quote(name.encode(errors="surrogatepass"), safe="")
+
+
+def file(dice: random.Random) -> bytes:
+    """The calls on one file by its name, `kept` among others, and on the list of all."""
+    name = dice.choice(
+        ("kept", "kept", f"f{dice.getrandbits(40)}", _in_a_path(dice.choice(NAMES)), "%ff", "%2e%2e%2fx")
+    )
+    query = dice.choice(("", "", "?after=" + _in_a_path(dice.choice(NAMES)), "?limit=" + dice.choice(("1", "0", "x"))))
+    method = dice.choice(("GET", "GET", "HEAD", "PUT", "PUT", "DELETE" if name != "kept" else "GET", "POST"))
+    path = f"/files{query}" if dice.random() < 0.2 else f"/files/{name}"
+    body = dice.randbytes(dice.choice((0, 10, 5000))) if method == "PUT" else b""
+    return _assemble(dice, f"{method} {path}", _headers(dice), body)
+
+
+def change(dice: random.Random) -> bytes:
+    """The small calls with a body: of a job, and of a session."""
+    wanted = dice.choice(
+        (
+            *({"state": "paused"}, {"state": "running", "rate": 1}, {"rate": None}, {"rate": 10**30}, {"rate": 1e308}),
+            *(
+                {"token": "x"},
+                {"token": "\ud800"},
+                {"token": [1]},
+                {"state": {}},
+                [],
+                None,
+                "x",
+                {"rate": float("nan")},
+            ),
+        )
+    )
+    path = dice.choice(("/session", "/jobs/00000000-0000-4000-8000-000000000001", "/jobs/x", "/jobs"))
+    type_ = dice.choice(("application/json", "application/json; charset=utf-16", "application/merge-patch+json", "x/y"))
+    body = json.dumps(wanted).encode()
+    if dice.random() < 0.3:
+        body = mutated(dice, body, 2)
+    method = dice.choice(("PATCH", "POST", "DELETE"))
+    return _assemble(dice, f"{method} {path}", [("Content-Type", type_), *_headers(dice)], body)
+
+
 def broken(dice: random.Random) -> bytes:
     """A request that is not even HTTP any more, mostly."""
-    return mutated(dice, dice.choice((upload, export, control))(dice), dice.choice((1, 3, 10)))
+    return mutated(dice, dice.choice((upload, export, control, file, change))(dice), dice.choice((1, 3, 10)))
 
 
 def garbage(dice: random.Random) -> bytes:
@@ -166,10 +229,12 @@ KINDS: dict[str, Callable[[random.Random], bytes]] = {
     "upload": upload,
     "export": export,
     "control": control,
+    "file": file,
+    "change": change,
     "broken": broken,
     "garbage": garbage,
 }
-WEIGHTS = (10, 3, 2, 4, 1)
+WEIGHTS = (10, 3, 2, 4, 2, 5, 1)
 
 
 def request(dice: random.Random) -> bytes:
