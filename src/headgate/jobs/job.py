@@ -80,6 +80,7 @@ class Job:
         "_decided_at",
         "_ended",
         "_meter",
+        "_over",
         "_task",
         "bytes_total",
         "cause",
@@ -126,7 +127,8 @@ class Job:
         self.ended_at: datetime | None = None
         self._changed = changed
         self._task: asyncio.Task[object] | None = None
-        self._ended = asyncio.Event()
+        self._over = False
+        self._ended: asyncio.Event | None = None  # made for the first who waits: it is most of a job's own memory
         self._meter = Meter(self._began)
 
     def __repr__(self) -> str:
@@ -259,8 +261,12 @@ class Job:
 
     def close(self) -> None:
         """Everything of the job is gone: wake those who wait for its end."""
-        self._ended.set()
+        self._over = True
+        if self._ended is not None:
+            self._ended.set()
 
     async def wait_ended(self) -> None:
         """Wait until the job is over and everything of it is gone (G1)."""
-        await self._ended.wait()
+        if not self._over:
+            self._ended = self._ended or asyncio.Event()
+            await self._ended.wait()

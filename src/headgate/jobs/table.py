@@ -34,7 +34,7 @@ __all__ = ["Jobs"]
 logger = logging.getLogger("headgate.jobs")
 
 #: Of thousands of jobs, so many are told to end before others have a turn of the loop...
-AT_A_TIME = 10
+AT_A_TIME = 5
 #: ...of so many seconds: without a pause the ends of all would come at once, from the threads that remove their files.
 BREATH = 0.001
 
