@@ -299,17 +299,27 @@ async def test_the_longest_names_are_exported_too(served, tmp_path):
     assert (tmp_path / name).read_bytes() == b"x"
 
 
-async def test_a_pipe_that_nobody_reads_holds_no_interruption_up(served, big, tmp_path):
+async def test_a_pipe_that_nobody_reads_holds_no_interruption_up(served, big):
+    """Not even while a thread waits to write into it."""
     os.link(big, served.root / "stored.bin")
-    async with started(served, "export", "stored.bin", "-o", "-") as process:
-        process.stdout._transport.pause_reading()
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(*HEADGATE, "export", "stored.bin", "-o", "-"),
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(served),
+    )
+    try:
         await one_live(served)
         process.send_signal(signal.SIGTERM)
-        assert b"is terminated on the server" in await process.stderr.readline()
-        # wait() would wait for its output, too
-        await eventually(lambda: process._transport._proc.poll() is not None, "its end")
-        assert process._transport._proc.returncode == 143
-        process.stdout._transport.resume_reading()
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        os.close(writing)
+        os.close(reading)
+    assert process.returncode == 143
+    assert b"is terminated on the server" in err
 
 
 async def test_a_server_that_is_not_there_has_an_exit_code_of_its_own(root, tmp_path, big):
