@@ -407,6 +407,10 @@ async def test_what_is_older_than_what_is_shown_is_not_shown(page):
             tell("a", "running", "2");
             tell("a", "completed", "4");
             tell("a", "running", "3");
+            list.updateLocally("c", { ...job, state: "failed", detail: "in words" });
+            tell("c", "running", "1");
+            tell("c", "failed", "2");
+            seen.push(list.rows.get("c").job.detail);
             tell("b", "running", "2");
             const ended = (number) => ({ ...job, id: `e${number}`, state: "completed", updated_at: "9" });
             const others = [...Array(60).keys()].map(ended);
@@ -416,7 +420,7 @@ async def test_what_is_older_than_what_is_shown_is_not_shown(page):
             return seen;
         }"""
     )
-    assert states == ["running", "completed", "completed", "running", False]
+    assert states == ["running", "completed", "completed", "failed", "failed", "in words", "running", False]
 
 
 @pytest.mark.parametrize("how", [15, 9], ids=["stopped", "killed"])

@@ -42,9 +42,10 @@ export class JobList {
   update(job) {
     const row = this.rows.get(job.id) ?? this.add(job.id);
     // Answers and events come over several connections: what is older than what is shown says nothing.
-    if (row.known && (job.updated_at < row.job.updated_at || (!this.isLive(job.id) && !ENDED.includes(job.state)))) return;
+    const ended = ENDED.includes(row.job?.state);
+    if ((ended && !ENDED.includes(job.state)) || job.updated_at < row.job?.updated_at) return;
     row.known = true;
-    const detail = ["failed", "terminated"].includes(job.state) ? row.job?.detail : undefined;
+    const detail = ["failed", "terminated"].includes(job.state) ? row.detail : undefined;
     this.show(row, { ...job, detail });
   }
 
@@ -53,6 +54,7 @@ export class JobList {
     const row = this.rows.get(id) ?? (changes.names && this.add(id));
     if (!row) return; // whoever began it has signed out
     row.own = true;
+    row.detail = changes.detail ?? row.detail;
     this.show(row, { ...row.job, ...changes, id });
   }
 
