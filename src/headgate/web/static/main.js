@@ -36,7 +36,7 @@ const jobs = new JobList({
     }
   },
 });
-const transfers = new Transfers({ jobs, complain });
+const transfers = new Transfers(jobs);
 const files = new FileList({ onExport: (name) => transfers.export(name), say, complain });
 
 let watch = null;

@@ -48,10 +48,9 @@ class Queue {
 const EMPTY = { bytes_done: 0, bytes_total: null, rate: 0, eta: null, limit: null, ended_by: null, reason: null };
 
 export class Transfers {
-  /** `jobs`: the list that shows them. `complain(problem)`. `onProblem(problem)`: the server refused somebody. */
-  constructor({ jobs, complain }) {
+  /** `jobs`: the list that shows them. */
+  constructor(jobs) {
     this.jobs = jobs;
-    this.complain = complain;
     this.uploads = new Queue();
     this.exports = new Queue();
     this.underWay = new Map(); // exports: what to call when they are over
