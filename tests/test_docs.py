@@ -15,7 +15,7 @@ from headgate.errors import HeadgateError
 DOCS = Path(__file__).parent.parent / "docs"
 
 #: Fields of Config that are no limits.
-NO_LIMITS = {"root", "on_conflict"}
+NO_LIMITS = {"root", "on_conflict", "interop_versions", "public_url", "cors_origins"}
 
 LIMITS = re.findall(
     r"^\| `(\w+)` \| (?:`--([\w-]+)`)? *\| ([^|]+) \|", (DOCS / "operations.md").read_text(), re.MULTILINE

@@ -6,17 +6,22 @@ from aiohttp import hdrs, web
 
 from headgate.config import Config
 from headgate.jobs import Jobs
+from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
 from headgate.transfer.receive import OnReceived
 from headgate.web.auth import Authenticate, authentication, only_user
+from headgate.web.cors import cors, exposing
 from headgate.web.events import EventRoutes
 from headgate.web.exports import Export, ExportRoutes, checked_exports
 from headgate.web.files import FileRoutes
 from headgate.web.health import HEALTH_ROUTES, HealthRoutes
+from headgate.web.ietf import IetfRoutes
 from headgate.web.jobs import JobRoutes
 from headgate.web.page import PAGE_ROUTES, PageRoutes
 from headgate.web.problems import problems
+from headgate.web.resumable import tell_all
 from headgate.web.session import SESSION_ROUTES, SessionRoutes
+from headgate.web.tus import TusRoutes
 from headgate.web.unrouted import Unrouted
 from headgate.web.uploads import UploadRoutes
 
@@ -64,9 +69,22 @@ def create_app(
     authenticate = authenticate or only_user
     open_to_all = HEALTH_ROUTES | PAGE_ROUTES | SESSION_ROUTES
 
-    app = web.Application(middlewares=[problems(config), authentication(authenticate, open_to_all=open_to_all)])
+    app = web.Application(
+        middlewares=[
+            problems(config),
+            cors(config.cors_origins),
+            authentication(authenticate, open_to_all=open_to_all),
+        ]
+    )
     app[JOBS] = jobs
-    UploadRoutes(config, jobs, storage, reserved=frozenset(generated), on_received=on_received).add_to(app.router)
+    reserved = frozenset(generated)
+    resumable = ResumableUploads(config, jobs, storage, reserved=reserved, on_received=on_received)
+    ietf = IetfRoutes(config, resumable)
+    UploadRoutes(config, jobs, storage, reserved=reserved, on_received=on_received, instead=ietf.taker).add_to(
+        app.router
+    )
+    ietf.add_to(app.router)
+    TusRoutes(config, resumable, storage).add_to(app.router)
     exports_ = ExportRoutes(config, jobs, storage, generated)
     exports_.add_to(app.router)
     events = EventRoutes(config, jobs)
@@ -81,7 +99,9 @@ def create_app(
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         await storage.start()
         await jobs.start()
+        await resumable.start()
         yield
+        await resumable.close()
         await jobs.close()
         await storage.close()
 
@@ -92,6 +112,8 @@ def create_app(
 
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)
+    app.on_response_prepare.append(tell_all)
+    app.on_response_prepare.append(exposing(config.cors_origins))
     app.on_response_prepare.append(_harden)
     return app
 
@@ -104,6 +126,7 @@ def local_storage(config: Config) -> Storage:
         quota_per_owner=config.quota_per_owner,
         min_free=config.min_free,
         sweep_interval=config.sweep_interval,
+        keep_for=config.upload_expiry,
     )
 
 

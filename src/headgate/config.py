@@ -3,6 +3,7 @@
 Validated once, when it is made; afterwards it is frozen and nobody checks again. Sizes are bytes, times are seconds.
 """
 
+import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -136,6 +137,21 @@ class Config:
     #: is little; nobody waits for it.
     sweep_interval: float = 300.0
 
+    #: Seconds for which a resumable upload is kept that no byte comes for; also for which the outcome of one is told. A
+    #: laptop that is closed in the evening goes on the next morning.
+    upload_expiry: float = 24 * 3600.0
+
+    #: Iterations of the IETF's draft on resumable uploads that are served, by their interop versions: all that we know.
+    #: A client that speaks another one uploads without being told that it could resume.
+    interop_versions: frozenset[int] = frozenset({3, 5, 6, 8, 9})
+
+    #: Where clients find us, ``https://files.example/``, if a proxy changes the scheme or the host of requests: tus
+    #: clients are told absolute URLs. None: as the request says.
+    public_url: str | None = None
+
+    #: Origins (``https://app.example``) whose pages may be clients, too. None: none but our own.
+    cors_origins: frozenset[str] = frozenset()
+
     #: Seconds between looks at whether a transfer's client is still there and not idle. A query for nobody runs at most
     #: so much longer, on hosts that do not cancel handlers on disconnect; ten thousand looks a second are not felt.
     watch_interval: float = 1.0
@@ -159,7 +175,18 @@ class Config:
         except ValueError:
             choices = ", ".join(OnConflict)
             raise ConfigError(f"on_conflict must be one of {choices}, not {self.on_conflict!r}") from None
+        object.__setattr__(self, "interop_versions", frozenset(self.interop_versions))
+        object.__setattr__(self, "cors_origins", frozenset(self.cors_origins))
+        if not self.interop_versions <= {3, 5, 6, 8, 9}:
+            raise ConfigError("interop_versions can be 3, 5, 6, 8 and 9.")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(f"An origin is scheme://host[:port], in lower case, and not {origin!r}")
+        if self.public_url is not None and not _URL.fullmatch(self.public_url):
+            raise ConfigError(f"public_url must begin with http:// or https://, and {self.public_url!r} does not")
         for field in fields(self):
+            if field.name in _NO_NUMBERS:
+                continue
             if field.default is None or isinstance(field.default, int | float):
                 self._check_number(field.name, optional=field.default is None)
 
@@ -183,6 +210,12 @@ class Config:
         """Bytes that the body of one multipart request may have: its files and what holds them together."""
         return self.upload_size_limit + self.max_form_size
 
+
+# RFC 6454, 6.2: an origin as browsers write it.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
+_URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
+
+_NO_NUMBERS = frozenset({"public_url"})
 
 #: Where 0 means: none of it.
 _MAY_BE_ZERO = frozenset({"min_free", "min_rate", "linger_size", "linger_timeout", "drain_timeout"})

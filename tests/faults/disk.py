@@ -26,6 +26,7 @@ from support import FORM, HeldUpload, Server, eventually, form, part, serving
 CALLS = (
     *("open", "write", "fsync", "link", "rename", "unlink", "stat", "fstat", "statvfs", "pread", "mkdir"),
     *("setxattr", "getxattr", "scandir", "close", "flock", "preadv", "posix_fadvise"),
+    *("lseek", "ftruncate", "copy_file_range", "sendfile"),
 )
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS)

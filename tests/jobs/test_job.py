@@ -6,12 +6,13 @@ from uuid import uuid4
 import pytest
 
 from headgate.errors import AlreadyFinished, IdleTimeout, ShuttingDown, Terminated
-from headgate.jobs.job import IllegalTransition, Job, Kind, State
+from headgate.jobs.job import Job
+from headgate.jobs.states import IllegalTransition, Kind, State
 
 ALLOWED = {
     State.RUNNING: "paused interrupted finishing terminated failed",
     State.PAUSED: "running interrupted terminated failed",
-    State.INTERRUPTED: "running finishing terminated failed",
+    State.INTERRUPTED: "running paused terminated failed",
     State.FINISHING: "completed failed",
     State.COMPLETED: "",
     State.TERMINATED: "",

@@ -104,7 +104,7 @@ async def test_a_file_that_a_sweeper_finds_before_its_lock_is_made_again(storage
             swept.append(os.listdir(staging))
             if moment == "before the lock":
                 directory = os.open(staging, os.O_RDONLY)
-                assert sweep(directory) == 1
+                assert sweep(directory, 3600) == 1
                 os.close(directory)
             else:
                 raise BlockingIOError

@@ -14,7 +14,7 @@ VOLATILE = ("Date", "Content-Length")
 
 
 async def answer(server, method, path, user="bob", **kwargs):
-    async with server.client.request(method, server.url + path, headers=as_user(user), **kwargs) as response:
+    async with server.client.request(method, server.url + path, headers=as_user(user) | {"Tus-Resumable": "1.0.0"}, **kwargs) as response:
         headers = {name: value for name, value in response.headers.items() if name not in VOLATILE}
         return response.status, headers, await response.text()
 
@@ -23,8 +23,11 @@ def routes_of_jobs(server):
     """Every way to speak of one job: a method, and a path with a place for its id."""
     for route in server.app.router.routes():
         path = route.resource.canonical
+        if route.method == "OPTIONS":  # what it tells is nobody's
+            continue
         if "{id}" in path:
-            yield route.method, path
+            for method in ("HEAD", "PATCH", "DELETE") if route.method == "*" else (route.method,):
+                yield method, path
         elif path.endswith("/terminate"):
             yield route.method, path + "?job={id}"
 

@@ -90,10 +90,10 @@ def test_without_tokens_a_page_from_elsewhere_cannot_act_through_a_browser_here(
     """Neither across origins nor by a name that was rebound to this machine."""
     request = make_mocked_request("POST", "/export", headers=headers)
     if served:
-        assert local_user(request).admin
+        assert local_user()(request).admin
     else:
         with pytest.raises(Forbidden):
-            local_user(request)
+            local_user()(request)
 
 
 async def test_every_route_but_health_asks_for_a_token(root):

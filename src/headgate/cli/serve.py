@@ -47,7 +47,7 @@ class ServeOptions:
 
 def serve(config: Config, options: ServeOptions) -> None:
     """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
-    authenticate = _authenticate(options)
+    authenticate = _authenticate(config, options)
     tls = _tls_context(options)
     _set_up_logging(options.log_level)
     _raise_descriptor_limit()
@@ -103,7 +103,7 @@ async def _drain(app: web.Application, config: Config, runner: web.AppRunner, hu
             connection.force_close()
 
 
-def _authenticate(options: ServeOptions) -> Authenticate:
+def _authenticate(config: Config, options: ServeOptions) -> Authenticate:
     """Who may come in. Raises ConfigError rather than let the world in by accident."""
     if options.tokens is not None:
         if options.anonymous:
@@ -116,7 +116,7 @@ def _authenticate(options: ServeOptions) -> Authenticate:
             f"Without --tokens everybody who reaches {options.host} could upload, export and terminate."
             " Give --tokens FILE, or say --anonymous if that is meant."
         )
-    return local_user
+    return local_user(config.cors_origins)
 
 
 def _tls_context(options: ServeOptions) -> ssl.SSLContext | None:

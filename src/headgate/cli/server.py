@@ -51,6 +51,7 @@ LIMITS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("min_rate", parse_size_or_zero, "bytes per second that a client must send, or take, on average"),
     ("min_rate_window", parse_seconds, "seconds over which that is measured"),
     ("header_timeout", parse_seconds, "seconds in which a connection must have sent a request's headers"),
+    ("upload_expiry", parse_seconds, "seconds for which a resumable upload is kept that no byte comes for"),
     ("drain_timeout", parse_seconds, "seconds that running transfers are given at shutdown"),
 )
 
@@ -119,6 +120,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         default=str(defaults.on_conflict),
         help="what happens when a name is taken and the upload does not say (default: %(default)s)",
     )
+    option("--public-url", metavar="URL", help="where clients find the server, if a proxy changes scheme or host")
+    option(
+        "--cors-origins",
+        default="",
+        metavar="ORIGINS",
+        help="origins whose pages may be clients, too, separated by commas: https://app.example",
+    )
     option("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; needs --tls-key")
     option("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
     option("--log-level", choices=LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
@@ -138,6 +146,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         Config(
             root=arguments.root,
             on_conflict=OnConflict(arguments.on_conflict),
+            public_url=arguments.public_url or None,
+            cors_origins=frozenset(filter(None, map(str.strip, arguments.cors_origins.split(",")))),
             **{name: getattr(arguments, name) for name, _, _ in LIMITS},
         ),
         ServeOptions(

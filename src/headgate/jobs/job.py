@@ -2,77 +2,32 @@
 
 Rules of this room:
 
-- All transitions live here. They are synchronous, decided before any I/O, and the impossible ones raise.
+- Transitions are synchronous, decided before any I/O, and the impossible ones raise.
 - A job knows neither HTTP nor files: names are labels to it, bytes are counts.
 - A job and the task now attached to it are two things: a resumable upload is one job over many tasks. `stop` writes the
   cause on the job before it cancels the task, so that whoever catches the cancellation knows whose it was.
-
-::
-
-    running ⇄ paused            held at the gate
-       │ ⇅      │
-       │ interrupted            a resumable upload without a request; its bytes are kept
-       │
-    finishing                   the point of no return: nobody can stop it any more (G2)
-       │
-    completed | failed          and from every state before finishing: terminated | failed
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from uuid import UUID
 
 from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Terminated
 from headgate.jobs.gate import Gate
 from headgate.jobs.meter import Meter
+from headgate.jobs.states import Kind, State, check_transition
 
-__all__ = ["IllegalTransition", "Job", "Kind", "State"]
-
-
-class Kind(StrEnum):
-    UPLOAD = "upload"  #: bytes in
-    EXPORT = "export"  #: bytes out
-
-
-class State(StrEnum):
-    RUNNING = "running"
-    PAUSED = "paused"
-    INTERRUPTED = "interrupted"
-    FINISHING = "finishing"
-    COMPLETED = "completed"
-    TERMINATED = "terminated"
-    FAILED = "failed"
-
-    @property
-    def ended(self) -> bool:
-        return not _NEXT[self]
-
-    @property
-    def stoppable(self) -> bool:
-        """True before the point of no return."""
-        return State.TERMINATED in _NEXT[self]
-
-
-_NEXT: dict[State, frozenset[State]] = {
-    State.RUNNING: frozenset({State.PAUSED, State.INTERRUPTED, State.FINISHING, State.TERMINATED, State.FAILED}),
-    State.PAUSED: frozenset({State.RUNNING, State.INTERRUPTED, State.TERMINATED, State.FAILED}),
-    State.INTERRUPTED: frozenset({State.RUNNING, State.FINISHING, State.TERMINATED, State.FAILED}),
-    State.FINISHING: frozenset({State.COMPLETED, State.FAILED}),
-    State.COMPLETED: frozenset(),
-    State.TERMINATED: frozenset(),
-    State.FAILED: frozenset(),
-}
-
-
-class IllegalTransition(RuntimeError):
-    """A bug of ours: a transition that the table does not have."""
+__all__ = ["Job"]
 
 
 class Job:
-    """One transfer. Made by ``Jobs.run()``; changed only through the methods below."""
+    """One transfer. Made by ``Jobs.run()`` or ``Jobs.lease()``; changed only through the methods below.
+
+    `unattended`: called when somebody stops the job while no task is attached to it. A job that has it outlives its
+    tasks.
+    """
 
     __slots__ = (
         "_began",
@@ -82,7 +37,9 @@ class Job:
         "_meter",
         "_over",
         "_task",
+        "_unattended",
         "bytes_total",
+        "cancels",
         "cause",
         "created_at",
         "ended_at",
@@ -105,6 +62,7 @@ class Job:
         names: tuple[str, ...] = (),
         bytes_total: int | None = None,
         changed: "Callable[[Job], None] | None" = None,
+        unattended: "Callable[[], None] | None" = None,
     ) -> None:
         self.id = id
         self.kind = kind
@@ -112,13 +70,13 @@ class Job:
         self.names = list(names)
         #: Bytes that the job will have moved when it is done; None where nobody knows.
         self.bytes_total = bytes_total
-        self.state = State.RUNNING
+        self.state = State.RUNNING if unattended is None else State.INTERRUPTED
         #: What every chunk passes.
         self.gate = Gate()
         #: Why the job is being stopped; None while nobody stops it, and again when it is over: an exception that was
         #: raised holds on to all that its frames held.
         self.cause: JobStopped | None = None
-        #: A stable code that says why the job did not complete; None when it did.
+        #: A stable code that says why the job was interrupted, or did not complete; None when it did.
         self.reason: str | None = None
         #: The user who terminated the job.
         self.ended_by: str | None = None
@@ -126,19 +84,23 @@ class Job:
         self._began = time.monotonic()
         self.ended_at: datetime | None = None
         self._changed = changed
+        self._unattended = unattended
         self._task: asyncio.Task[object] | None = None
+        #: How often the attached task was cancelled by us.
+        self.cancels = 0
         self._over = False
         self._ended: asyncio.Event | None = None  # made for the first who waits: it is most of a job's own memory
         self._meter = Meter(self._began)
-
-    def __repr__(self) -> str:
-        return f"<Job {self.id} {self.kind} {self.state}>"
 
     # Progress: the hot path. One call a chunk.
 
     def advance(self, size: int) -> None:
         """Count `size` more bytes moved."""
         self._meter.add(size, time.monotonic())
+
+    def reset(self, total: int) -> None:
+        """`total` bytes have moved in all: some of them before, or fewer than were counted."""
+        self._meter.total = total
 
     @property
     def bytes_done(self) -> int:
@@ -153,7 +115,8 @@ class Job:
     @property
     def rate(self) -> float:
         """Bytes per second, now."""
-        return 0.0 if self.state.ended or self.state is State.PAUSED else self._meter.rate(time.monotonic())
+        moves = self.state in (State.RUNNING, State.FINISHING)
+        return self._meter.rate(time.monotonic()) if moves else 0.0
 
     @property
     def limit(self) -> int | None:
@@ -163,14 +126,22 @@ class Job:
     # Tasks come and go.
 
     def attach(self, task: "asyncio.Task[object]") -> None:
-        """From now on, stopping the job cancels `task`."""
-        assert self._task is None, "a newer request must end the older one first"
-        self._task = task
+        """From now on, stopping the job cancels `task`. Another one must have left."""
+        assert self._task is None
+        self._task, self.cancels = task, 0
 
     def detach(self) -> None:
         self._task = None
 
-    # Transitions.
+    @property
+    def task(self) -> "asyncio.Task[object] | None":
+        """What is attached."""
+        return self._task
+
+    @property
+    def outlives(self) -> bool:
+        """Does the job outlive its tasks?"""
+        return self._unattended is not None
 
     def check(self) -> None:
         """Raise the cause if somebody stopped the job. For loops around code that may swallow a cancellation."""
@@ -186,6 +157,7 @@ class Job:
         self._to(State.FINISHING)
 
     def complete(self) -> None:
+        self.reason = None
         self._to(State.COMPLETED)
 
     def pause(self) -> None:
@@ -200,8 +172,21 @@ class Job:
         self._changeable()
         if self.state is State.PAUSED:
             self._meter.restart(time.monotonic())
-            self._to(State.RUNNING)
+            self._to(State.INTERRUPTED if self.outlives and self._task is None else State.RUNNING)
             self.gate.resume()
+
+    def go_on(self) -> None:
+        """Bytes are coming again. One that is paused stays so."""
+        if self.state is State.INTERRUPTED:
+            self.reason = None
+            self._meter.restart(time.monotonic())
+            self._to(State.RUNNING)
+
+    def interrupt(self, reason: str | None) -> None:
+        """The task has left the job to another, because of `reason`. One that is paused stays so."""
+        self.reason = reason or self.reason
+        if self.state is State.RUNNING:
+            self._to(State.INTERRUPTED)
 
     def narrow(self, rate: int | None) -> None:
         """Let `rate` bytes per second pass, from now on; None: as many as come. Raises AlreadyFinished."""
@@ -213,21 +198,29 @@ class Job:
     def _changeable(self) -> None:
         if not self.state.stoppable:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
-        if self.cause is not None:
+        if self._is_ending:
             raise AlreadyFinished("The job is being stopped.")
 
-    def stop(self, cause: JobStopped) -> None:
-        """Decide that the job ends, and tell its task. The first cause stays.
+    @property
+    def _is_ending(self) -> bool:
+        return self.cause is not None and (self.cause.final or not self.outlives)
 
-        The job is over only when `wait_ended` returns. Raises AlreadyFinished past the point of no return.
+    def stop(self, cause: JobStopped) -> None:
+        """Decide that the job ends, and tell its task. The first cause stays, unless only this one is for good.
+
+        A job that outlives its tasks ends only because of a cause that is for good; any other ends its task. It is over
+        only when `wait_ended` returns. Raises AlreadyFinished past the point of no return.
         """
         if not self.state.stoppable:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
-        if self.cause is not None:
+        if self._is_ending or (self.cause is not None and not cause.final):
             return
         self.cause = cause
         if self._task is not None:
+            self.cancels += 1
             self._task.cancel()
+        elif self._unattended is not None:
+            self._unattended()
 
     def stopped(self) -> None:
         """The task has ended because of the cause: record the outcome."""
@@ -245,8 +238,7 @@ class Job:
         self._to(State.FAILED)
 
     def _to(self, state: State) -> None:
-        if state not in _NEXT[self.state]:
-            raise IllegalTransition(f"{self!r} cannot become {state}")
+        check_transition(self.state, state)
         self.state = state
         self._decided_at = datetime.now(UTC)
         if state.ended:
@@ -256,8 +248,6 @@ class Job:
     def _tell(self) -> None:
         if self._changed is not None:
             self._changed(self)
-
-    # The end.
 
     def close(self) -> None:
         """Everything of the job is gone: wake those who wait for its end."""

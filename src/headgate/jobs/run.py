@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import Callable
 from types import TracebackType
 
-from headgate.jobs.job import Job, State
+from headgate.jobs.job import Job
+from headgate.jobs.states import State
 
 __all__ = ["Run"]
 
@@ -41,6 +42,10 @@ class Run:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        await self._over(exc)
+
+    async def _over(self, exc: BaseException | None) -> None:
+        """Leave with `exc`, or with the job's cause in its place."""
         job = self._job
         if job.cause is not None and not isinstance(exc, asyncio.CancelledError):
             # Our cancellation was swallowed, became something else, or has not been delivered yet. It must come now: at
@@ -48,11 +53,12 @@ class Run:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         late: asyncio.CancelledError | None = None
-        if exc is None and job.state is State.PAUSED and job.cause is None:
+        if exc is None and job.state is State.PAUSED and job.cause is None and not job.outlives:
             try:  # paused is paused: it is not over before it is let go
                 await job.gate.opened()
             except asyncio.CancelledError as error:
                 exc = late = error
+        cancels = job.cancels
         job.detach()
         try:
             self._record(exc)
@@ -66,14 +72,16 @@ class Run:
         if isinstance(exc, asyncio.CancelledError):
             exc.__traceback__ = None  # it leads to where we waited, and what was waited for leads back to it
         try:
-            if self._task.uncancel() <= self._cancelling:
+            for _ in range(cancels):
+                self._task.uncancel()
+            if self._task.cancelling() <= self._cancelling:
                 # Ours alone. Whatever the cancellation became on its way out, the job ended because of its cause.
                 raise cause from (None if exc is cause else exc)
             if not isinstance(exc, asyncio.CancelledError):
                 raise asyncio.CancelledError from exc  # somebody else's, which came with ours
         finally:
             # What is raised here keeps this frame: no circle, or all that a request holds stays until it is collected.
-            del cause, exc, late, tb
+            del cause, exc, late
 
     def _record(self, exc: BaseException | None) -> None:
         job = self._job

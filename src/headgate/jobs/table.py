@@ -24,9 +24,11 @@ from headgate.errors import (
     Terminated,
     TooManyJobs,
 )
-from headgate.jobs.job import Job, Kind
+from headgate.jobs.job import Job
+from headgate.jobs.lease import Lease
 from headgate.jobs.mirror import Command, Mirror, NullMirror
 from headgate.jobs.run import Run
+from headgate.jobs.states import Kind
 from headgate.jobs.throttle import Throttle
 
 __all__ = ["Jobs"]
@@ -130,17 +132,52 @@ class Jobs:
             bytes_total=bytes_total,
             changed=self._changed,
         )
-        return Run(job, self._enter, self._leave)
+        return Run(job, self._check_and_enter, self._leave)
 
-    def _enter(self, job: Job) -> None:
+    def lease(
+        self,
+        kind: Kind,
+        *,
+        owner: str,
+        id: UUID,  # noqa: A002 - the word that clients see
+        names: tuple[str, ...],
+        bytes_total: int | None,
+        unattended: Callable[[Job], None],
+        known: bool = False,
+    ) -> Lease:
+        """A job that outlives the tasks that hold it; it is live from now on, and interrupted.
+
+        `unattended` is called when somebody stops the job while no task holds it; it must see to it that the job ends.
+        `known`: it was taken before, by another process, and is not counted against the limits. Raises as `run` does.
+        """
+        job = Job(
+            id,
+            kind,
+            owner=owner,
+            names=names,
+            bytes_total=bytes_total,
+            changed=self._changed,
+            unattended=lambda: unattended(job),
+        )
+        (self._enter if known else self._check_and_enter)(job)
+        return Lease(job, self._leave, lambda: self._closing)
+
+    def check(self, owner: str, id: UUID | None = None) -> None:  # noqa: A002 - the word that clients see
+        """Would a job of `owner`, by that id, be taken now? Raises as `run` does if it would not."""
         if self._closing:
             raise ShuttingDown
-        if self.get(job.id) is not None:
+        if id is not None and self.get(id) is not None:
             raise JobIdTaken
-        if self._live_of[job.owner] >= self._max_jobs_per_owner:
+        if self._live_of[owner] >= self._max_jobs_per_owner:
             raise TooManyJobs(f"You have {self._max_jobs_per_owner} transfers running, and may have no more.")
         if len(self._live) >= self._max_jobs:
             raise Busy
+
+    def _check_and_enter(self, job: Job) -> None:
+        self.check(job.owner, job.id)
+        self._enter(job)
+
+    def _enter(self, job: Job) -> None:
         self._live_of[job.owner] += 1
         self._live[job.id] = job
         if self._owner_rate is not None:
@@ -149,15 +186,13 @@ class Jobs:
         self._changed(job)
 
     def _leave(self, job: Job) -> None:
-        del self._live[job.id]
-        self._live_of[job.owner] -= 1
-        if not self._live_of[job.owner]:
-            del self._live_of[job.owner]
-            self._owner_throttles.pop(job.owner, None)
+        if not job.state.ended:  # it goes on elsewhere, or after a restart
+            self._let_go(job)
+            return
         self._ended[job.id] = job
         while len(self._ended) > self._ended_jobs:
             self._ended.popitem(last=False)
-        job.close()
+        self._let_go(job)
         assert job.ended_at is not None
         logger.info(
             "%s %s of %s %s%s: %d bytes in %.3f s",
@@ -169,6 +204,15 @@ class Jobs:
             job.bytes_done,
             (job.ended_at - job.created_at).total_seconds(),
         )
+
+    def _let_go(self, job: Job) -> None:
+        if self._live.pop(job.id, None) is None:
+            return
+        self._live_of[job.owner] -= 1
+        if not self._live_of[job.owner]:
+            del self._live_of[job.owner]
+            self._owner_throttles.pop(job.owner, None)
+        job.close()
 
     # Ending.
 
@@ -226,15 +270,23 @@ class Jobs:
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs, and wait until those that run have ended by themselves, at most so long."""
-        self._closing = True
+        self._close_to_new()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for job in self.live():
                     await job.wait_ended()
 
-    async def shut_down(self) -> None:
-        """Take no more jobs, and end those that run: `failed`, because of `shutdown`."""
+    def _close_to_new(self) -> None:
+        """Take no more jobs, and let go of those that nobody holds: they go on after a restart."""
         self._closing = True
+        for job in self.live():
+            if job.outlives and job.task is None:
+                self._leave(job)
+
+    async def shut_down(self) -> None:
+        """Take no more jobs, and end those that run: `failed`, because of `shutdown`. Those that outlive their tasks
+        are interrupted, and go on after a restart."""
+        self._close_to_new()
         jobs = self.live()
         for job in jobs:
             if job.state.stoppable:

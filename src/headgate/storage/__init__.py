@@ -1,11 +1,12 @@
 """Where files live: the contract in `base`, and a directory of this machine in `local`. Knows neither HTTP nor jobs."""
 
-from headgate.storage.base import Entry, Expect, Published, Source, Stage, Staged, Storage, expect_anything
+from headgate.storage.base import Entry, Expect, Kept, Published, Source, Stage, Staged, Storage, expect_anything
 from headgate.storage.local import LocalStorage
 
 __all__ = [
     "Entry",
     "Expect",
+    "Kept",
     "LocalStorage",
     "Published",
     "Source",

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from headgate.config import OnConflict
 
-__all__ = ["Entry", "Expect", "Published", "Source", "Stage", "Staged", "Storage", "expect_anything"]
+__all__ = ["Entry", "Expect", "Kept", "Published", "Source", "Stage", "Staged", "Storage", "expect_anything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,88 @@ class Stage(Protocol):
         """
 
 
+class Kept(Protocol):
+    """One file that is on its way in over many requests, and outlives them and the process: its bytes, and a record.
+
+    An async context manager: open, it is this caller's alone, and can be written to; leaving it keeps what it has.
+    Entering raises UploadLocked if another process has it open, UploadGone if its bytes are, StorageFailed.
+    """
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def record(self) -> str:
+        """What its creator knows of it. Small; text of the creator's."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that it has; None if it has none any more, because it was published or dropped."""
+
+    @property
+    def changed_at(self) -> float:
+        """When a byte last came, or, without bytes, the record: seconds since the epoch."""
+
+    @property
+    def published(self) -> Entry | None:
+        """What it is published as already: the process was killed before the record could say so."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+    # While it is open.
+
+    async def reserve(self, least: int, most: int) -> None:
+        """As a stage's. What was promised and did not come is free again when it is left."""
+
+    async def write(self, data: bytes) -> None:
+        """As a staged file's."""
+
+    async def settle(self) -> None:
+        """Wait for what a cancelled write has begun; `size` tells afterwards what came of it."""
+
+    def write_last(self, data: bytes) -> None:
+        """Append the little that was received before its reader was stopped: at once, though it may block."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
+
+    async def cut(self, size: int) -> None:
+        """Drop what comes after the first `size` bytes: it turned out not to be what its sender meant."""
+
+    async def append(self, other: Self) -> None:
+        """Append all bytes of `other`, without this process reading them. May be cancelled, between two pieces."""
+
+    async def sync(self) -> None:
+        """Make every byte written so far durable. May be cancelled."""
+
+    async def publish(
+        self,
+        name: str,
+        on_conflict: OnConflict,
+        record: Callable[[Published], str],
+        expect: Expect = expect_anything,
+    ) -> Published:
+        """Publish it as `name`, as a stage does, and replace its record by what `record` says then. It is closed."""
+
+    # At any time.
+
+    async def note(self, record: str, *, durably: bool = True) -> None:
+        """Replace the record, at once and whole. Raises StorageFull, StorageFailed."""
+
+    async def drop(self) -> None:
+        """Remove the bytes; the record stays. Runs to its end even if the caller is cancelled."""
+
+    async def discard(self) -> None:
+        """Remove the bytes and the record. Runs to its end even if the caller is cancelled."""
+
+    def let_go(self) -> None:
+        """This process has no more to do with it. What there is stays."""
+
+
 class Source(Protocol):
     """A published file, opened for reading; it keeps its content though the name be replaced or deleted meanwhile.
 
@@ -153,6 +235,19 @@ class Storage(Protocol):
 
     def stage(self, job: UUID, owner: str) -> Stage:
         """A place for the staged files of `job`, which will be `owner`'s."""
+
+    async def keep(self, id: UUID, owner: str, record: str) -> Kept:  # noqa: A002 - what it is
+        """A new file that is kept until it is published or discarded, or nobody has written to it for long.
+
+        Durable when this returns. Raises JobIdTaken if there is one by that `id`, StorageFull, StorageFailed, Busy.
+        """
+
+    async def find_kept(self, id: UUID, owner: Callable[[str], str]) -> Kept | None:  # noqa: A002 - what it is
+        """What was kept by that `id`, in whatever process; `owner` reads in its record whose it is. Raises
+        StorageFailed."""
+
+    async def all_kept(self) -> Sequence[UUID]:
+        """By which ids there are any that have bytes. Raises StorageFailed."""
 
     async def open(self, name: str) -> Source:
         """The published file `name`. Raises FileNotFound."""

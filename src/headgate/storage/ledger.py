@@ -190,6 +190,13 @@ class Account:
         ledger.promise(self.owner, more)
         ledger.make_room(-more)
 
+    def has(self, size: int) -> None:
+        """The upload has `size` bytes on the disk now, whatever was known of it; its promise beyond them is kept."""
+        beyond = self.reserved - self.written
+        if size + beyond != self.reserved:
+            self._ledger.promise(self.owner, size + beyond - self.reserved)
+        self.written, self.reserved = size, size + beyond
+
     def settle(self, published: Possessions, replaced: Possessions) -> None:
         """The upload is published, in place of `replaced` files: its bytes are its owner's, its account is closed."""
         self.close()

@@ -16,6 +16,7 @@ import asyncio
 import errno
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -26,6 +27,8 @@ from headgate.storage.base import Entry, Expect, expect_anything
 from headgate.storage.catalog import list_published, look, remove
 from headgate.storage.census import record_owner, take_census
 from headgate.storage.disk import Disk
+from headgate.storage.keeping import create_kept, find_kept, list_kept
+from headgate.storage.kept import LocalKept
 from headgate.storage.ledger import Ledger
 from headgate.storage.source import LocalSource, open_source
 from headgate.storage.staged import create_locked
@@ -47,6 +50,7 @@ class LocalStorage:
 
     `threads`: how many disk calls may wait at once. `quota`, `quota_per_owner`: bytes, or None. `min_free`: bytes.
     `sweep_interval`: seconds between looks for what killed processes left, and between counts for the quotas.
+    `keep_for`: seconds for which something is kept that nobody writes to.
     """
 
     def __init__(
@@ -58,11 +62,13 @@ class LocalStorage:
         quota_per_owner: int | None = None,
         min_free: int = 0,
         sweep_interval: float = 300.0,
+        keep_for: float = 24 * 3600.0,
     ) -> None:
         self._root = root
         self._threads = threads
         self._needs_owners = quota_per_owner is not None
         self._sweep_interval = sweep_interval
+        self._keep_for = keep_for
         self._started: Disk | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._open_stages: set[LocalStage] = set()
@@ -106,7 +112,7 @@ class LocalStorage:
     async def tidy(self) -> None:
         """Remove what killed processes left, and count what is published if there are quotas. Raises OSError."""
         disk = self._disk
-        await disk.run(lambda: sweep(disk.staging))
+        await disk.run(lambda: sweep(disk.staging, self._keep_for))
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run(lambda: take_census(disk.root))
@@ -114,6 +120,17 @@ class LocalStorage:
 
     def stage(self, job: UUID, owner: str) -> LocalStage:
         return LocalStage(self._disk, self.ledger, self._open_stages, job, owner)
+
+    async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
+        return await uninterrupted(
+            self._disk.run_names(lambda: create_kept(self._disk, self.ledger, id, owner, record))
+        )
+
+    async def find_kept(self, id: UUID, owner: Callable[[str], str]) -> LocalKept | None:  # noqa: A002 - what it is
+        return await uninterrupted(self._disk.run_names(lambda: find_kept(self._disk, self.ledger, id, owner)))
+
+    async def all_kept(self) -> list[UUID]:
+        return await self._disk.run(lambda: list_kept(self._disk))
 
     async def open(self, name: str) -> LocalSource:
         # Uninterrupted: what a thread opens for a caller that is gone nobody would close.

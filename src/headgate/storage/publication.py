@@ -11,7 +11,7 @@ Rules of this room:
 import logging
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -55,15 +55,22 @@ class Placed:
 
 
 class Publication:
-    """The files of one stage, on their way to their names. `expect` looks at what each of them replaces."""
+    """The files of one stage, on their way to their names. `expect` looks at what each of them replaces; `placed` is
+    called when all have their names, and may still raise."""
 
     def __init__(
-        self, disk: Disk, files: Sequence[LocalStaged], on_conflict: OnConflict, expect: Expect = expect_anything
+        self,
+        disk: Disk,
+        files: Sequence[LocalStaged],
+        on_conflict: OnConflict,
+        expect: Expect = expect_anything,
+        placed: Callable[[Sequence[Published]], None] = lambda _: None,
     ) -> None:
         self._disk = disk
         self._files = files
         self._on_conflict = on_conflict
         self._expect = expect
+        self._all_placed = placed
         self._placed: list[Placed] = []
         #: What was replaced.
         self.replaced: Possessions = {}
@@ -79,6 +86,7 @@ class Publication:
                     Published(entry_of(one.name, file.status()), one.backup is not None)
                     for one, file in zip(self._placed, self._files, strict=True)
                 ]
+                self._all_placed(published)
             except BaseException:
                 self._take_back()
                 raise

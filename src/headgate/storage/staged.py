@@ -9,6 +9,7 @@ Rules of this room:
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 import time
@@ -19,9 +20,17 @@ from typing import Any, TypeVar
 from headgate.storage.disk import Disk, mapped
 from headgate.storage.ledger import Account
 
-__all__ = ["LocalStaged", "create_locked"]
+__all__ = ["LocalStaged", "create_locked", "lock"]
+
+#: What copy_file_range answers where it cannot be had.
+_NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 T = TypeVar("T")
+
+
+def lock(fd: int) -> None:
+    """Raises BlockingIOError if somebody holds the file."""
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def create_locked(label: str, directory: int) -> int:
@@ -30,7 +39,7 @@ def create_locked(label: str, directory: int) -> int:
     while True:
         fd = os.open(label, flags, 0o666, dir_fd=directory)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(fd)
             if os.fstat(fd).st_nlink:
                 return fd
         except BlockingIOError:
@@ -93,6 +102,39 @@ class LocalStaged:
         with mapped():
             os.fsync(self._fd)
 
+    def write_now(self, data: bytes) -> None:
+        """Append `data`, for which there must be a promise. Blocks."""
+        self._write(data)
+        self._account.written += len(data)
+        self.size += len(data)
+
+    def copy(self, source: int, offset: int, most: int) -> int:
+        """Append up to `most` bytes of the file `source` from `offset` on, within the kernel; return how many.
+
+        Blocks.
+        """
+        with mapped():
+            try:
+                copied = os.copy_file_range(source, self._fd, most, offset)
+            except OSError as error:
+                if error.errno not in _NO_COPY:
+                    raise
+                copied = os.sendfile(self._fd, source, offset, most)
+        self.size += copied
+        return copied
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer only at the end. Blocks."""
+        with mapped():
+            return os.pread(self._fd, size, offset)
+
+    def cut(self, size: int) -> None:
+        """Drop what comes after `size` bytes. Blocks."""
+        with mapped():
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        self.size = size
+
     def status(self) -> os.stat_result:
         """What the file system says of it."""
         return os.fstat(self._fd)
@@ -100,8 +142,31 @@ class LocalStaged:
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function`, which uses the descriptor, in a thread."""
         future = self._disk.run(function)
-        self._busy = future
+        if self._busy is None or self._busy.done():
+            self._busy = future
+        else:  # a sync goes on while more is written
+            self._busy = asyncio.gather(self._busy, future, return_exceptions=True)
         return await asyncio.shield(future)
+
+    async def idle(self) -> None:
+        """Wait until nothing uses the descriptor in a thread any more, and count what is there."""
+        if self._busy is not None:
+            await asyncio.wait([self._busy])
+            self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
+            self.size = os.fstat(self._fd).st_size
+
+    async def leave(self) -> os.stat_result:
+        """Close a file that stays; return what the file system says of it."""
+        await self.idle()
+        fd, self._fd = self._fd, -1
+
+        def close() -> os.stat_result:
+            try:
+                return os.fstat(fd)
+            finally:
+                os.close(fd)
+
+        return await self._disk.run_names(close)
 
     def close(self) -> None:
         """Close a file that is published. That ends the lock, too."""

@@ -22,11 +22,11 @@ from headgate.errors import NameTaken, StorageFull
 from headgate.storage.base import Expect, Published, expect_anything
 from headgate.storage.census import record_owner, written
 from headgate.storage.disk import Disk, mapped
-from headgate.storage.ledger import Ledger, Possession
+from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import Publication, unlink
 from headgate.storage.staged import LocalStaged, create_locked
 
-__all__ = ["LocalStage"]
+__all__ = ["STEP", "LocalStage", "reserve"]
 
 #: Bytes promised at once to an upload that did not tell its length: few enough that a hundred of them do not hold much
 #: that they never need, and enough that the disk is not asked after every chunk.
@@ -34,6 +34,16 @@ STEP = 8 * 1024 * 1024
 
 #: Seconds for which a measure of the disk's free space serves. What we write meanwhile is accounted for.
 MEASURE = 1.0
+
+
+async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most: int) -> None:
+    """Have `account` promised so many bytes of what `disk` has, as ``Stage.reserve()`` says."""
+    if time.monotonic() - ledger.measured_at < MEASURE:
+        with suppress(StorageFull):  # what was freed since does not show in the last measure
+            account.reserve(least, most)
+            return
+    ledger.measured(await disk.free(), time.monotonic())
+    account.reserve(least, most)
 
 
 class LocalStage:
@@ -79,12 +89,7 @@ class LocalStage:
         return {file.inode for file in self._files}
 
     async def reserve(self, least: int, most: int) -> None:
-        if time.monotonic() - self._ledger.measured_at < MEASURE:
-            with suppress(StorageFull):  # what was freed since does not show in the last measure
-                self._account.reserve(least, most)
-                return
-        self._ledger.measured(await self._disk.free(), time.monotonic())
-        self._account.reserve(least, most)
+        await reserve(self._disk, self._ledger, self._account, least, most)
 
     async def _promise(self, size: int) -> None:
         await self.reserve(size, max(size, STEP))

@@ -1,28 +1,37 @@
-"""Removing what nobody holds any more: the staged files of a process that was killed.
+"""Removing what nobody holds any more: the staged files of a process that was killed, and what was kept for too long.
 
 A staged file is live while its writer holds its lock, in whatever process, however old it is; what is called after it
-lives as long. Everything else in the staging directory that bears our kind of name is swept. Other names are not ours.
+lives as long. What is kept (`headgate.storage.kept`) lives without a lock, too, until nobody has written to it for
+long. Everything else in the staging directory that bears our kind of name is swept. Other names are not ours.
 """
 
-import fcntl
 import logging
 import os
 import re
+import time
 from contextlib import suppress
 
 from headgate.storage.disk import unhurried
+from headgate.storage.kept import RECORD, SUFFIX
 from headgate.storage.publication import unlink
+from headgate.storage.staged import lock
 
 __all__ = ["sweep"]
 
 logger = logging.getLogger("headgate.storage")
 
-#: ``<job>.<random>.<number>``, as a stage labels its files; and what a publication calls after one.
-_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]{8}\.\d+)(\.\w+)?")
+#: ``<job>.<random>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{8}\.\d+|kept))(\.\w+)?")
+
+#: Seconds that the process which knows of a kept file is given to remove it itself, and tell whoever asks.
+GRACE = 60.0
 
 
-def sweep(staging: int) -> int:
-    """Remove what is dead from the directory `staging`; return how many staged files that were. Blocks."""
+def sweep(staging: int, keep_for: float) -> int:
+    """Remove what is dead from the directory `staging`; return how many staged files that were. Blocks.
+
+    `keep_for`: seconds for which something is kept that nobody writes to.
+    """
     labels: dict[str, list[str]] = {}
     with os.scandir(staging) as entries:
         for entry in unhurried(entries):
@@ -31,10 +40,24 @@ def sweep(staging: int) -> int:
                 dependents = labels.setdefault(match[1], [])
                 if match[2]:
                     dependents.append(entry.name)
-    swept = sum(_sweep(staging, label, dependents) for label, dependents in unhurried(labels.items()))
+    oldest = time.time() - keep_for - GRACE
+    swept = 0
+    for label, dependents in unhurried(labels.items()):
+        record = label + RECORD
+        if label.endswith(SUFFIX) and record in dependents and not _is_older(staging, label, record, oldest):
+            continue
+        swept += _sweep(staging, label, dependents)
     if swept:
-        logger.info("swept %d staged files that a process left behind", swept)
+        logger.info("swept %d staged files that nobody holds", swept)
     return swept
+
+
+def _is_older(staging: int, label: str, record: str, oldest: float) -> bool:
+    """Was nothing written to what is kept as `label` since `oldest`? Its record counts where there is nothing else."""
+    for name in (label, record):
+        with suppress(FileNotFoundError):
+            return os.stat(name, dir_fd=staging, follow_symlinks=False).st_mtime < oldest
+    return True
 
 
 def _sweep(staging: int, label: str, dependents: list[str]) -> bool:
@@ -50,7 +73,7 @@ def _sweep(staging: int, label: str, dependents: list[str]) -> bool:
         return False
     try:
         with suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(fd)
             for name in (*dependents, label):
                 unlink(name, staging)
             return True

@@ -57,6 +57,16 @@ class Body:
             self._digester.update(data)
         return data
 
+    def rest(self) -> bytes:
+        """What has been received and not been read, whatever became of the connection since.
+
+        aiohttp keeps it and says no more of it once the connection is lost.
+        """
+        content = self._content
+        data: bytes = content._read_nowait(-1) if content._buffer else b""
+        self.consumed += len(data)
+        return data if self.consumed <= self._limit else b""
+
     def give_back(self, data: bytes) -> None:
         """The next read begins with `data`, the end of what was read last."""
         assert not self._back

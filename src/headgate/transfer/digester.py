@@ -18,8 +18,8 @@ REPR_DIGEST = "Repr-Digest"
 class Digester:
     """The digests of one content: those to be held against it, and those that were asked for.
 
-    `expected`: by the field that they came in, digests by algorithm, each of which must be right; `wanted`: an
-    algorithm, or None. False if there is nothing to compute.
+    `expected`: by the field that they came in, digests by algorithm (RFC 9530's names, or hashlib's), each of which
+    must be right; `wanted`: an algorithm, or None. False if there is nothing to compute.
     """
 
     __slots__ = ("_expected", "_hashes", "_wanted")
@@ -28,7 +28,10 @@ class Digester:
         self._expected = expected
         self._wanted = wanted
         algorithms = set().union(*expected.values()) | ({wanted} if wanted else set())
-        self._hashes = {algorithm: hashlib.new(ALGORITHMS[algorithm]) for algorithm in algorithms}
+        self._hashes = {
+            algorithm: hashlib.new(ALGORITHMS.get(algorithm, algorithm), usedforsecurity=False)
+            for algorithm in algorithms
+        }
 
     @classmethod
     def expecting(

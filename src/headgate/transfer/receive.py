@@ -17,7 +17,7 @@ from headgate.names import check_name
 from headgate.storage import Expect, Published, Stage, expect_anything
 from headgate.transfer.gated import through
 
-__all__ = ["Incoming", "OnReceived", "ReceivedFile", "receive"]
+__all__ = ["Incoming", "OnReceived", "ReceivedFile", "approve", "receive"]
 
 logger = logging.getLogger("headgate.transfer")
 
@@ -104,10 +104,7 @@ async def receive(
         raise InvalidOption("on_conflict must come before the files.")
     job.bytes_total = job.bytes_done
     await stage.sync()
-    if on_received is not None:
-        await _ask(on_received, job, received)
-    await job.gate.opened()
-    job.finish()
+    await approve(job, received, on_received)
     published = await stage.publish(rule, expect)
     job.names[:] = [each.entry.name for each in published]
     job.complete()
@@ -120,7 +117,15 @@ def _too_large(config: Config, limit: int) -> str:
     return f"A file may have {config.max_file_size} bytes."
 
 
-async def _ask(on_received: OnReceived, job: Job, received: list[ReceivedFile]) -> None:
+async def approve(job: Job, received: Sequence[ReceivedFile], on_received: OnReceived | None) -> None:
+    """Every byte is there: have the embedding service look at it, and pass the point of no return. Raises Refused."""
+    if on_received is not None:
+        await _ask(on_received, job, received)
+    await job.gate.opened()
+    job.finish()
+
+
+async def _ask(on_received: OnReceived, job: Job, received: Sequence[ReceivedFile]) -> None:
     try:
         await on_received(job, tuple(received))
     except HeadgateError:

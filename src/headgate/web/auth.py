@@ -68,7 +68,9 @@ def authentication(authenticate: Authenticate, *, open_to_all: frozenset[str]) -
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None or resource.name not in open_to_all:
+        # OPTIONS tells what anybody may know, and a browser asks it without a token.
+        is_open = request.method == hdrs.METH_OPTIONS or (resource is not None and resource.name in open_to_all)
+        if not is_open:
             user = await identify(authenticate, request)
             if user is None:
                 raise Unauthorized
@@ -89,21 +91,26 @@ def only_user(request: web.Request) -> User | None:
     return _ONLY_USER
 
 
-def local_user(request: web.Request) -> User | None:
-    """The same on loopback, where a browser on this machine must not act for a page from elsewhere.
+def local_user(origins: frozenset[str] = frozenset()) -> Authenticate:
+    """The same on loopback, where a browser on this machine must not act for a page from elsewhere than `origins`.
 
-    Raises Forbidden if the request does not name this machine (a name that was rebound to 127.0.0.1 does not), or comes
-    from another origin's page (RFC 6454, section 7; Fetch metadata's Sec-Fetch-Site).
+    What it gives raises Forbidden if the request does not name this machine (a name that was rebound to 127.0.0.1 does
+    not), or comes from another origin's page (RFC 6454, section 7; Fetch metadata's Sec-Fetch-Site).
     """
-    host = request.headers.get(hdrs.HOST, "localhost")  # HTTP/1.0 may leave it out, and no browser does
-    try:
-        meant_for_us = is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        meant_for_us = False
-    if not meant_for_us:
-        raise Forbidden("Without tokens, only requests to this machine by its own name are served.")
-    check_origin(request)
-    return _ONLY_USER
+
+    def authenticate(request: web.Request) -> User:
+        host = request.headers.get(hdrs.HOST, "localhost")  # HTTP/1.0 may leave it out, and no browser does
+        try:
+            meant_for_us = is_loopback(urlsplit(f"//{host}").hostname or "")
+        except ValueError:
+            meant_for_us = False
+        if not meant_for_us:
+            raise Forbidden("Without tokens, only requests to this machine by its own name are served.")
+        if request.headers.get(hdrs.ORIGIN) not in origins:
+            check_origin(request)
+        return _ONLY_USER
+
+    return authenticate
 
 
 def check_origin(request: web.Request) -> None:

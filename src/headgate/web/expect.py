@@ -9,7 +9,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from headgate.errors import Disconnected, ExpectationFailed
 
-__all__ = ["deferred", "proceed"]
+__all__ = ["deferred", "proceed", "send_interim"]
 
 
 async def deferred(request: web.Request) -> None:
@@ -26,8 +26,13 @@ async def proceed(request: web.Request) -> None:
         return
     if expect.lower() != "100-continue":
         raise ExpectationFailed
+    await send_interim(request, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def send_interim(request: web.Request, response: bytes) -> None:
+    """Send an interim response (RFC 9110, 15.2). Raises Disconnected."""
     try:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await request.writer.write(response)
     except ConnectionError:
         raise Disconnected from None
     # What is counted as sent decides whether an error can still be answered; an interim response does not count.

@@ -8,6 +8,7 @@ Rules of this room:
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -25,10 +26,25 @@ _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 logger = logging.getLogger("headgate.web")
 
 
-def _problem(request: web.Request, status: int, code: str, title: str, detail: str | None = None) -> Answer:
+def _problem(
+    request: web.Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str | None = None,
+    *,
+    type_: str | None = None,
+    members: Mapping[str, object] | None = None,
+) -> Answer:
     """A problem+json response to `request`; if that began a job, it names the job."""
     job = request.get(JOB)
-    body = {"type": f"urn:headgate:problem:{code}", "title": title, "status": status, "code": code}
+    body: dict[str, object] = {
+        "type": type_ or f"urn:headgate:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+    }
+    body |= members or {}
     headers = {} if job is None else job_headers(request, job)
     if detail is not None:
         body["detail"] = detail
@@ -72,7 +88,9 @@ def _told(request: web.Request, error: HeadgateError) -> Answer:
     if isinstance(error, ServerError) and not isinstance(error, Busy):
         ours = error.__cause__ if isinstance(error, ExportFailed) else None
         logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
-    response = _problem(request, error.status, error.code, error.title, error.detail)
+    response = _problem(
+        request, error.status, error.code, error.title, error.detail, type_=error.type, members=error.members
+    )
     if isinstance(error, Unauthorized):
         response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     if isinstance(error, RangeNotSatisfiable):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
@@ -26,11 +27,12 @@ from headgate.web.selected import validators
 from headgate.wire.conditions import check_preconditions, is_not_modified
 from headgate.wire.digests import format_digests
 
-__all__ = ["UploadRoutes"]
+__all__ = ["UploadRoutes", "file_json", "requested_rule"]
 
 
 class UploadRoutes:
-    """The handlers of ``/upload``. `reserved`: names that no upload may take."""
+    """The handlers of ``/upload``. `reserved`: names that no upload may take; `instead`: who else takes a
+    ``POST /upload``, if anybody does."""
 
     def __init__(
         self,
@@ -40,29 +42,33 @@ class UploadRoutes:
         *,
         reserved: frozenset[str],
         on_received: OnReceived | None,
+        instead: Callable[[web.Request], Handler | None],
     ) -> None:
         self._config = config
         self._jobs = jobs
         self._storage = storage
         self._reserved = reserved
         self._on_received = on_received
+        self._instead = instead
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
         router.add_delete("/upload/terminate", self.terminate, expect_handler=deferred)
         router.add_put("/files/{name}", self.put, expect_handler=deferred)
 
-    async def upload(self, request: web.Request) -> Answer:
+    async def upload(self, request: web.Request) -> web.StreamResponse:
         """Stream the form's files in, as one job."""
+        instead = self._instead(request)
+        if instead is not None:
+            return await instead(request)
         form = Form(request, self._config)
 
         def on_conflict() -> OnConflict:
-            text = form.fields.get("on_conflict") or request.query.get("on_conflict")
-            return _on_conflict(text, self._config.on_conflict)
+            return requested_rule(request, self._config, form.fields.get("on_conflict"))
 
         on_conflict()  # a bad option in the URL is refused before the body
         job, files = await self.take(request, form, on_conflict)
-        body = job_json(job) | {"files": [_file_json(file) for file in files]}
+        body = job_json(job) | {"files": [file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
         return json_answer(body, status=201, headers=headers)
 
@@ -89,7 +95,7 @@ class UploadRoutes:
         assert file.published is not None
         status = 200 if file.published.replaced else 201
         headers = job_headers(request, job) | validators(file.published.entry).headers()
-        return json_answer(job_json(job) | {"files": [_file_json(file)]}, status=status, headers=headers)
+        return json_answer(job_json(job) | {"files": [file_json(file)]}, status=status, headers=headers)
 
     async def take(
         self,
@@ -127,14 +133,16 @@ class UploadRoutes:
         return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
 
 
-def _file_json(file: ReceivedFile) -> dict[str, Any]:
+def file_json(file: ReceivedFile) -> dict[str, Any]:
     # In the body: a Repr-Digest header would speak of this answer, not of the files (RFC 9530, 3).
     digest = {"repr_digest": format_digests(file.digests)} if file.digests else {}
     return {"name": file.name, "size": file.size} | digest
 
 
-def _on_conflict(text: str | None, default: OnConflict) -> OnConflict:
+def requested_rule(request: web.Request, config: Config, text: str | None = None) -> OnConflict:
+    """What is to become of a taken name: as `text`, or the query, says. Raises InvalidOption."""
+    text = text or request.query.get("on_conflict")
     try:
-        return OnConflict(text) if text else default
+        return OnConflict(text) if text else config.on_conflict
     except ValueError:
         raise InvalidOption(f"on_conflict must be one of {', '.join(OnConflict)}.") from None

@@ -1,0 +1,122 @@
+"""Everything that headgate refuses or gives up, as one tree.
+
+Rules of these rooms:
+
+- They import nothing else. An error knows its stable ``code``, its HTTP ``status`` and its ``title``; only
+  ``web/problems.py`` turns one into a response, and only the storage and transfer seams turn foreign exceptions into
+  one.
+- ``detail`` is written for the person who meets it and is sent to clients: no paths, no internals.
+- A code, once released, keeps its meaning; clients switch on it.
+
+::
+
+    HeadgateError
+    ├── ConfigError                  a setting that cannot stand (never sent; raised at start)
+    ├── StorageUnusable              a root on which the guarantees cannot be kept (never sent; raised at start)
+    ├── ClientError                  the request is at fault
+    │   ├── MalformedRequest         400 malformed-request
+    │   ├── MalformedBody            400 malformed-body
+    │   ├── DigestMismatch           400 digest-mismatch
+    │   ├── InconsistentLength       400 inconsistent-upload-length
+    │   ├── NoFiles                  400 no-files
+    │   ├── Unauthorized             401 unauthorized
+    │   ├── Forbidden                403 forbidden
+    │   ├── FinalUpload              403 final-upload
+    │   ├── JobNotFound              404 no-such-job
+    │   ├── UploadNotFound           404 no-such-upload
+    │   ├── NothingUploading         404 not-uploading
+    │   ├── NothingExporting         404 not-exporting
+    │   ├── FileNotFound             404 no-such-file
+    │   ├── JobIdTaken               409 job-id-taken
+    │   ├── NameTaken                409 name-taken
+    │   ├── AlreadyFinished          409 already-finished
+    │   ├── OffsetMismatch           409 mismatching-upload-offset
+    │   ├── UploadGone               410 upload-gone
+    │   ├── PreconditionFailed       412 precondition-failed
+    │   ├── UnsupportedVersion       412 unsupported-version
+    │   ├── TooLarge                 413 too-large
+    │   ├── UnsupportedMedia         415 unsupported-media
+    │   ├── RangeNotSatisfiable      416 range-not-satisfiable
+    │   ├── ExpectationFailed        417 expectation-failed
+    │   ├── InvalidName              422 invalid-name
+    │   ├── InvalidOption            422 invalid-option
+    │   ├── Refused                  422 refused
+    │   ├── UploadLocked             423 upload-locked
+    │   ├── TooManyJobs              429 too-many-jobs
+    │   ├── ChecksumMismatch         460 checksum-mismatch
+    │   └── QuotaExceeded            507 quota-exceeded
+    ├── JobStopped                   why a job's task was cancelled; raised in place of CancelledError
+    │   ├── Terminated               409 terminated
+    │   ├── MalformedTransfer        400 malformed-transfer
+    │   ├── IdleTimeout              408 idle-timeout
+    │   ├── TooSlow                  408 too-slow
+    │   ├── Superseded               409 superseded
+    │   ├── Expired                  410 expired
+    │   ├── Disconnected             499 disconnected (nobody is left to read it)
+    │   └── ShuttingDown             503 shutdown
+    └── ServerError                  we are at fault, or the machine
+        ├── ExportFailed             500 export-failed
+        ├── StorageFailed            500 storage-failed
+        ├── Busy                     503 busy
+        ├── StillEnding              503 still-ending
+        └── StorageFull              507 storage-full
+"""
+
+from headgate.errors.base import ConfigError, HeadgateError, StorageUnusable
+from headgate.errors.client import (
+    AlreadyFinished,
+    ChecksumMismatch,
+    ClientError,
+    DigestMismatch,
+    ExpectationFailed,
+    FileNotFound,
+    FinalUpload,
+    Forbidden,
+    InconsistentLength,
+    InvalidName,
+    InvalidOption,
+    JobIdTaken,
+    JobNotFound,
+    MalformedBody,
+    MalformedRequest,
+    NameTaken,
+    NoFiles,
+    NothingExporting,
+    NothingUploading,
+    OffsetMismatch,
+    PreconditionFailed,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    Refused,
+    TooLarge,
+    TooManyJobs,
+    Unauthorized,
+    UnsupportedMedia,
+    UnsupportedVersion,
+    UploadGone,
+    UploadLocked,
+    UploadNotFound,
+)
+from headgate.errors.server import Busy, ExportFailed, ServerError, StillEnding, StorageFailed, StorageFull
+from headgate.errors.stopped import (
+    Disconnected,
+    Expired,
+    IdleTimeout,
+    JobStopped,
+    MalformedTransfer,
+    ShuttingDown,
+    Superseded,
+    Terminated,
+    TooSlow,
+)
+
+__all__ = [
+    "AlreadyFinished", "Busy", "ChecksumMismatch", "ClientError", "ConfigError", "DigestMismatch", "Disconnected",
+    "ExpectationFailed", "Expired", "ExportFailed", "FileNotFound", "FinalUpload", "Forbidden", "HeadgateError",
+    "IdleTimeout", "InconsistentLength", "InvalidName", "InvalidOption", "JobIdTaken", "JobNotFound", "JobStopped",
+    "MalformedBody", "MalformedRequest", "MalformedTransfer", "NameTaken", "NoFiles", "NothingExporting",
+    "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded", "RangeNotSatisfiable", "Refused",
+    "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull", "StorageUnusable", "Superseded",
+    "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized", "UnsupportedMedia", "UnsupportedVersion",
+    "UploadGone", "UploadLocked", "UploadNotFound",
+]  # fmt: skip

@@ -1,0 +1,70 @@
+"""Why a job's task was cancelled; raised in place of CancelledError."""
+
+from typing import ClassVar
+
+from headgate.errors.base import HeadgateError
+
+__all__ = [
+    "Disconnected",
+    "Expired",
+    "IdleTimeout",
+    "JobStopped",
+    "MalformedTransfer",
+    "ShuttingDown",
+    "Superseded",
+    "Terminated",
+    "TooSlow",
+]
+
+
+class JobStopped(HeadgateError):
+    """Why a transfer could not go on, though neither the request nor the server is at fault.
+
+    Where it comes from outside the job's task, it is written on the job before the task is cancelled, and raised in
+    place of the ``CancelledError`` once everything of the job is gone. Where the task meets it itself, it raises it.
+    """
+
+    code, status, title = "stopped", 409, "The job was stopped"
+
+    #: Who ended the job: a user's name, or None where no person did.
+    by: str | None = None
+
+    #: Does it end a resumable upload, too? Whatever else stops one leaves what it has received to another request.
+    final: ClassVar[bool] = False
+
+
+class Terminated(JobStopped):
+    code, status, title, final = "terminated", 409, "The job was terminated", True
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"The job was terminated by {by}; nothing of it is kept.")
+        self.by = by
+
+
+class MalformedTransfer(JobStopped):
+    code, status, title = "malformed-transfer", 400, "The body's transfer encoding is malformed"
+
+
+class IdleTimeout(JobStopped):
+    code, status, title = "idle-timeout", 408, "The client sent or took nothing for too long"
+
+
+class TooSlow(JobStopped):
+    code, status, title = "too-slow", 408, "The client sends or takes too slowly"
+
+
+class Disconnected(JobStopped):
+    code, status, title = "disconnected", 499, "The client went away"
+
+
+class Superseded(JobStopped):
+    code, status, title = "superseded", 409, "A newer request has taken the upload over"
+
+
+class Expired(JobStopped):
+    code, status, title, final = "expired", 410, "The upload has expired; nothing of it is kept", True
+
+
+class ShuttingDown(JobStopped):
+    #: By then another server has taken over, or this one is back.
+    code, status, title, retry_after = "shutdown", 503, "The server is shutting down", 5

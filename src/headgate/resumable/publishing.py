@@ -1,0 +1,136 @@
+"""Publishing a resumable upload: assembled if it was sent in parts, held against its digests, approved, and named.
+
+Rules of this room:
+
+- It runs in a task of its own, which holds the job as a request would; only terminate and a shutdown stop it.
+- What the storage could not do may be tried again, and its bytes are kept. Whatever else stands against it ends it.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from headgate.config import Config
+from headgate.errors import DigestMismatch, HeadgateError, JobStopped, ServerError, TooLarge, UploadGone, UploadLocked
+from headgate.jobs import State
+from headgate.resumable.record import Outcome, Record
+from headgate.resumable.upload import Upload
+from headgate.storage import Entry, Published
+from headgate.transfer.receive import OnReceived, ReceivedFile, approve
+from headgate.wire.digests import ALGORITHMS
+
+__all__ = ["Publisher"]
+
+#: Bytes that are read at once for a digest.
+SLICE = 1024 * 1024
+
+
+class Publisher:
+    """Publishes uploads. `find`: the partial upload of that id, if it is still there."""
+
+    def __init__(self, config: Config, on_received: OnReceived | None, find: Callable[[UUID], Upload | None]) -> None:
+        self._config = config
+        self._on_received = on_received
+        self._find = find
+
+    def has_all_parts(self, upload: Upload) -> bool:
+        """Are all parts whole? Also where one is gone, which will not get better."""
+        parts = [self._find(id_) for id_ in upload.record.parts]
+        return all(part is not None and part.whole for part in parts) or None in parts
+
+    def _parts(self, upload: Upload) -> Iterator[Upload]:
+        for id_ in upload.record.parts:
+            part = self._find(id_)
+            if part is None:
+                raise UploadGone("A part of the upload is gone.")
+            yield part
+
+    async def publish(self, upload: Upload) -> None:
+        """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
+        record = upload.record
+        async with upload.held(ends=lambda error: _ends(error, upload)) as job:
+            job.go_on()
+            if record.parts:
+                await self._assemble(upload)
+            digests = await self._digests(upload)
+            if any(digests[algorithm] != digest for algorithm, digest in record.digests.items()):
+                raise DigestMismatch("The whole does not have the Repr-Digest that was sent with it.")
+            await upload.kept.sync()
+            job.bytes_total = upload.offset
+            received = ReceivedFile(upload.name, upload.offset, digests)
+            await approve(job, [received], self._on_received)
+            done: list[Record] = []
+
+            def text(published: Published) -> str:
+                outcome = Outcome.of(published, self._wanted(record, digests))
+                done.append(replace(record, outcome=outcome, checked=None))
+                return done[0].text()
+
+            published = await upload.kept.publish(upload.name, record.on_conflict, text)
+            upload.record = done[0]
+            job.names[:] = [published.entry.name]
+            job.complete()
+        if record.parts:
+            await self._spend_parts(upload)
+
+    @staticmethod
+    def _wanted(record: Record, digests: dict[str, bytes]) -> dict[str, bytes]:
+        return {} if record.wanted is None else {record.wanted: digests[record.wanted]}
+
+    async def _digests(self, upload: Upload) -> dict[str, bytes]:
+        """Those that are known or wanted. The file is read for them once more: it may have come in many pieces, and to
+        other processes."""
+        record = upload.record
+        algorithms = {*record.digests, *([record.wanted] if record.wanted else [])}
+        hashes = {algorithm: hashlib.new(ALGORITHMS[algorithm]) for algorithm in algorithms}
+        offset = 0
+        while hashes and (data := await upload.kept.read(offset, SLICE)):
+            offset += len(data)
+            for hash_ in hashes.values():
+                await asyncio.to_thread(hash_.update, data)
+        return {algorithm: hash_.digest() for algorithm, hash_ in hashes.items()}
+
+    async def _assemble(self, upload: Upload) -> None:
+        """Put the parts of `upload` one after the other."""
+        kept = upload.kept
+        parts = list(self._parts(upload))
+        total = sum(part.offset for part in parts)
+        if total > self._config.max_file_size:
+            raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
+        await kept.cut(0)
+        upload.job.reset(0)
+        upload.job.bytes_total = total
+        await kept.reserve(total, total)
+        for part in parts:
+            await kept.append(part.kept)
+            upload.job.advance(part.offset)
+
+    async def _spend_parts(self, upload: Upload) -> None:
+        """The parts of `upload` are its own now."""
+        for id_ in set(upload.record.parts):
+            part = self._find(id_)
+            if part is None or part.job.state.ended:
+                continue
+            async with part.lease.hold() as job:
+                job.go_on()
+                if job.state is State.PAUSED:
+                    job.resume()
+                job.finish()
+                outcome = Outcome(name=part.name, size=part.offset, part_of=upload.job.id, ended_at=datetime.now(UTC))
+                await part.note(outcome=outcome)
+                await part.kept.drop()
+
+    @staticmethod
+    def published(record: Record, entry: Entry) -> Record:
+        """`record`, of what is published as `entry` already."""
+        return replace(record, outcome=Outcome.of(Published(entry, replaced=False), {}))
+
+
+def _ends(error: BaseException, upload: Upload) -> bool:
+    """Does `error` end `upload`, or may it be tried again?"""
+    if not upload.job.state.stoppable:
+        return True
+    return isinstance(error, HeadgateError) and not isinstance(error, ServerError | JobStopped | UploadLocked)

@@ -1,0 +1,268 @@
+"""One resumable upload: its job, its bytes, its record; how bytes are added to it.
+
+Rules of this room:
+
+- The bytes that are kept are the offset. What a request brought counts when it is in the file, and what it brought to a
+  checksum only when that was right.
+- Whoever adds bytes holds the job (`Lease.hold`). When it is stopped, it keeps what has arrived, and leaves.
+- What ends an upload removes its bytes before the job is over (G1).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+from headgate.aio import uninterrupted
+from headgate.config import Config
+from headgate.errors import (
+    Disconnected,
+    FinalUpload,
+    HeadgateError,
+    InconsistentLength,
+    OffsetMismatch,
+    Superseded,
+    TooLarge,
+    UploadGone,
+)
+from headgate.jobs import Job, Lease
+from headgate.resumable.record import Record
+from headgate.storage import Kept
+from headgate.transfer.body import Body
+from headgate.transfer.gated import through
+
+__all__ = ["Append", "Sender", "Upload"]
+
+#: Seconds without a byte after which an older request has nothing more that is already here...
+QUIET = 0.02
+#: ...and seconds that it may go on at most.
+LONGEST = 1.0
+
+
+class Sender(Interface):
+    """Whoever brings bytes: a request."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that it brings; None if it does not say."""
+
+    def body(self, limit: int) -> Body:
+        """Its bytes, of which there may be `limit`."""
+
+    def watch(self, upload: "Upload", body: Body) -> AbstractContextManager[object]:
+        """Stops the job of `upload` if they do not come."""
+
+    async def proceed(self) -> None:
+        """They are wanted."""
+
+    def check(self) -> None:
+        """All have come. Raises DigestMismatch or ChecksumMismatch if they are not what was meant."""
+
+    @property
+    def checked(self) -> bool:
+        """Does `check` have anything to hold them against?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """What a request wants to add."""
+
+    #: Bytes that the upload should have by now; None: those that it has.
+    offset: int | None
+    #: Bytes that the upload will have in all, if the request says so.
+    length: int | None = None
+    #: Are these the last? None: they are when the length is reached.
+    last: bool | None = None
+    #: Does it end the upload if more comes than may? Otherwise nothing of the request is kept.
+    strict: bool = False
+
+    def agreed(self, start: int, size: int | None, known: int | None) -> int | None:
+        """Bytes of the whole, as far as they have been told: by this request, which brings `size` bytes after the first
+        `start`, and as they are `known`. Raises InconsistentLength."""
+        told = {known, self.length, start + size if self.last and size is not None else None} - {None}
+        if len(told) > 1 or any(length is not None and length < start for length in told):
+            raise InconsistentLength
+        return told.pop() if told else None
+
+
+class Upload:
+    """A resumable upload. `lease` is None when it is over, and only its outcome is told."""
+
+    def __init__(self, job: Job, lease: Lease | None, kept: Kept, record: Record) -> None:
+        self.job = job
+        self.kept = kept
+        self.record = record
+        self._lease = lease
+        #: Whoever publishes it, while that goes on.
+        self.finishing: asyncio.Task[None] | None = None
+
+    @property
+    def lease(self) -> Lease:
+        assert self._lease is not None
+        return self._lease
+
+    @property
+    def name(self) -> str:
+        """What it is to be called."""
+        return self.record.name or str(self.job.id)
+
+    @property
+    def offset(self) -> int:
+        """Bytes that it has, or had when it was published."""
+        if self.record.outcome is not None:
+            return self.record.outcome.size
+        return self.kept.size or 0
+
+    @property
+    def whole(self) -> bool:
+        """Is every byte there? Only where the length is known."""
+        return not self.record.parts and self.record.length == self.offset
+
+    async def note(self, *, durably: bool = True, **changes: object) -> None:
+        """Write down what has changed of the record."""
+        record = replace(self.record, **changes)  # type: ignore[arg-type]  # by name, as the record has them
+        await self.kept.note(record.text(), durably=durably)
+        self.record = record
+
+    @asynccontextmanager
+    async def held(self, *, ends: Callable[[BaseException], bool] = lambda _: False) -> AsyncIterator[Job]:
+        """The job and the open file, held by the current task; whoever had them has left.
+
+        On exit they are kept, unless the job was stopped for good or the error is one that `ends` it. Raises UploadGone
+        if the bytes are, UploadLocked, and what `Lease.hold` does.
+        """
+        hold = self.lease.hold()
+        async with hold as job, AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.kept)
+            except UploadGone:
+                hold.given_up = True
+                await self.kept.discard()
+                raise
+            try:
+                if self.record.checked is not None:  # a process was killed before it knew
+                    await self.kept.cut(min(self.kept.size or 0, self.record.checked))
+                    await self.note(checked=None, durably=False)
+                yield job
+            except BaseException as error:
+                hold.given_up = ends(error)
+                if hold.given_up or (job.cause is not None and job.cause.final):
+                    await self.kept.discard()
+                raise
+            finally:
+                if self.kept.size is not None:
+                    job.reset(self.kept.size)
+
+    async def probe(self) -> int:
+        """Bytes that it has, durably: whoever was adding to it has left. Raises what `held` does."""
+        async with self.held():
+            await self.kept.sync()
+            return self.offset
+
+    async def append(self, append: Append, sender: Sender, config: Config) -> None:
+        """Add what `sender` brings, all of it or as much as comes.
+
+        Raises OffsetMismatch, InconsistentLength, TooLarge, FinalUpload, what `held`, the storage and reading raise,
+        and what `sender.check` does. Whatever it raises, what has come is kept, unless it could not be held against its
+        checksum, or ended the upload.
+        """
+        async with self.held(ends=lambda error: append.strict and isinstance(error, TooLarge)) as job:
+            start = self.offset
+            if self.record.parts:
+                raise FinalUpload
+            if append.offset is not None and append.offset != start:
+                raise OffsetMismatch(start, append.offset)
+            length = append.agreed(start, sender.length, self.record.length)
+            if (length or 0) > config.max_file_size:
+                raise TooLarge(f"A file may have {config.max_file_size} bytes.")
+            limit = (config.max_file_size if length is None else length) - start
+            if (sender.length or 0) > limit:
+                raise TooLarge(f"The upload may have {start + limit} bytes.")
+            if length is not None:
+                await self.kept.reserve(limit, limit)
+            job.bytes_total = length
+            if length != self.record.length:
+                await self.note(length=length)
+            if sender.checked:
+                await self.note(checked=start, durably=False)
+            job.go_on()
+            body = sender.body(limit)
+            with sender.watch(self, body):
+                await sender.proceed()
+                await self._take(job, body, sender, start)
+            await self.kept.sync()
+            if sender.checked:
+                await self.note(checked=None, durably=False)
+            if append.last and length is not None and self.offset != length:
+                raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")
+
+    async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
+        """Write what comes. The hot path, with what it leaves behind when it is stopped."""
+        kept, gate, read, write, advance = self.kept, job.gate, body.readany, self.kept.write, job.advance
+        before, data = start, b""
+        try:
+            while data := await read():
+                before = kept.size or 0
+                if gate.open:
+                    await write(data)
+                    advance(len(data))
+                else:
+                    await through(job, data, write)
+            sender.check()
+        except BaseException as error:
+            if not (job.cause is not None and job.cause.final):
+                await uninterrupted(self._keep(job, body, sender, start, before, data, error))
+            raise
+
+    async def _keep(
+        self, job: Job, body: Body, sender: Sender, start: int, before: int, data: bytes, error: BaseException
+    ) -> None:
+        """`error` stopped adding, while `data` was written after the first `before` bytes: keep what is here."""
+        kept = self.kept
+        if sender.checked or isinstance(error, TooLarge):
+            await kept.settle()
+            await kept.cut(start)
+            await self.note(checked=None, durably=False)
+            return
+        await kept.settle()
+        rest = data[(kept.size or 0) - before :]
+        with suppress(HeadgateError):  # it may be why adding was stopped
+            kept.write_last(rest + body.rest())
+            if isinstance(job.cause, Superseded) and job.gate.open:
+                # Its client has come back on another connection: what it sent on this one may be here in part.
+                with suppress(TimeoutError, Disconnected):
+                    async with asyncio.timeout(LONGEST):
+                        while data := await _soon(body):
+                            kept.write_last(data)
+
+    async def secured(self) -> int:
+        """Bytes that are durable now, while somebody adds to them."""
+        size = self.offset
+        await self.kept.sync()
+        return size
+
+    async def when_finished(self) -> None:
+        """Wait until whoever publishes it has done so, or not. Raises what stood against it."""
+        if self.finishing is not None:
+            await asyncio.shield(self.finishing)
+
+    def finish(self, work: Callable[["Upload"], Awaitable[None]]) -> "asyncio.Task[None]":
+        """Have `work` publish it, in a task of its own: a client that goes away then does not undo what it sent."""
+        if self.finishing is None:
+
+            async def run() -> None:
+                try:
+                    await work(self)
+                finally:
+                    self.finishing = None
+
+            self.finishing = asyncio.create_task(run())
+            self.finishing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return self.finishing
+
+
+async def _soon(body: Body) -> bytes:
+    """What is here already, or comes at once. Raises TimeoutError."""
+    async with asyncio.timeout(QUIET):
+        return await body.readany()

@@ -1,0 +1,87 @@
+"""What is kept in a directory, besides what somebody holds: begun, found, listed. Blocks; runs in threads."""
+
+import os
+import re
+from collections.abc import Callable
+from uuid import UUID
+
+from headgate.errors import JobIdTaken
+from headgate.storage.base import Entry
+from headgate.storage.census import record_owner, written
+from headgate.storage.disk import Disk, entry_of, mapped, unhurried
+from headgate.storage.kept import RECORD, SUFFIX, LocalKept, write_record
+from headgate.storage.ledger import Ledger
+from headgate.storage.publication import unlink
+from headgate.storage.staged import create_locked
+
+__all__ = ["create_kept", "find_kept", "list_kept"]
+
+#: What is kept, as it is called: its id.
+NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.kept")
+
+
+def create_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: str, record: str) -> "LocalKept":
+    """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
+    label = f"{id_}{SUFFIX}"
+    with mapped():
+        try:
+            # The record first: bytes without one would be swept.
+            write_record(disk, label + RECORD, record, os.O_EXCL)
+        except FileExistsError:
+            raise JobIdTaken from None
+        try:
+            fd = create_locked(label, disk.staging)
+            try:
+                if disk.knows_owners:
+                    record_owner(fd, written(owner))
+                os.fsync(disk.staging)
+                status = os.fstat(fd)
+            finally:
+                os.close(fd)
+        except BaseException:
+            for name in (label, label + RECORD):
+                unlink(name, disk.staging)
+            raise
+    return LocalKept(disk, ledger.open(written(owner)), ledger, id_, record, status)
+
+
+def find_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: Callable[[str], str]) -> "LocalKept | None":
+    """What was kept of the job `id_`, if anything is; `owner` reads in its record whose it is.
+
+    Raises StorageFailed. Blocks.
+    """
+    label = f"{id_}{SUFFIX}"
+    with mapped():
+        try:
+            fd = os.open(label + RECORD, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.staging)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
+            record = file.read()
+            recorded = os.fstat(fd)
+        try:
+            status: os.stat_result | None = os.stat(label, dir_fd=disk.staging, follow_symlinks=False)
+        except FileNotFoundError:
+            status = None
+        published = None if status is None or status.st_nlink == 1 else _published(disk, status.st_ino)
+    account = ledger.open(written(owner(record)))
+    if status is None:
+        account.close()
+    else:
+        account.has(status.st_size)
+    return LocalKept(disk, account, ledger, id_, record, status, recorded, published)
+
+
+def list_kept(disk: Disk) -> list[UUID]:
+    """By which ids something with bytes is kept. Raises StorageFailed. Blocks."""
+    with mapped(), os.scandir(disk.staging) as entries:
+        return [UUID(match[1]) for entry in unhurried(entries) if (match := NAME.fullmatch(entry.name))]
+
+
+def _published(disk: Disk, inode: int) -> Entry | None:
+    """Where the file `inode` is published: a process was killed before it could note that."""
+    with os.scandir(disk.root) as entries:
+        for entry in entries:
+            if entry.inode() == inode:
+                return entry_of(entry.name, entry.stat(follow_symlinks=False))
+    return None

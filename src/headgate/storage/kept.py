@@ -1,0 +1,241 @@
+"""One file of an upload that outlives its process: its bytes as they came, and a record beside them.
+
+Rules of this room:
+
+- The bytes on the disk are the offset. They are looked at each time that somebody opens the file, and nobody believes
+  what was known before.
+- Open means locked: by one at a time, over processes. In between nobody holds it, and it costs no descriptor.
+- The record is the caller's text. It is replaced at once and whole. Bytes without a record are nobody's; a record
+  without bytes tells what has become of them.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from headgate.aio import uninterrupted
+from headgate.config import OnConflict
+from headgate.errors import UploadGone, UploadLocked
+from headgate.storage.base import Entry, Expect, Published, expect_anything
+from headgate.storage.disk import Disk, mapped
+from headgate.storage.ledger import Account, Ledger, Possession
+from headgate.storage.publication import REPLACEMENT, Publication, unlink
+from headgate.storage.staged import LocalStaged, lock
+from headgate.storage.staging import STEP, reserve
+
+__all__ = ["RECORD", "SUFFIX", "LocalKept", "write_record"]
+
+#: What the bytes of a job are called, after its id; and their record, after that.
+SUFFIX = ".kept"
+RECORD = ".json"
+
+#: Where a record waits until it is whole, after the bytes' name.
+DRAFT = ".draft"
+
+#: Bytes that are copied at once from another file: whoever is stopped meanwhile waits for them.
+SLICE = 16 * 1024 * 1024
+
+#: Seconds between tries, and how many, while another process lets go: a sweeper looks in now and then.
+PATIENCE = 0.02
+TRIES = 25
+
+
+def write_record(disk: Disk, name: str, text: str, how: int, *, durably: bool = True) -> None:
+    """Write the record `name`. Raises OSError. Blocks."""
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600, dir_fd=disk.staging)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if durably:
+            os.fsync(fd)
+
+
+class LocalKept:
+    """See ``storage.base.Kept``. `status`: of the bytes, if there are any; `recorded`: of the record."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        account: Account,
+        ledger: Ledger,
+        id_: UUID,
+        record: str,
+        status: os.stat_result | None,
+        recorded: os.stat_result | None = None,
+        published: Entry | None = None,
+    ) -> None:
+        self._disk = disk
+        self._account = account
+        self._ledger = ledger
+        self._label = f"{id_}{SUFFIX}"
+        self._staged: LocalStaged | None = None
+        self.id = id_
+        self.record = record
+        self.published = published
+        self.size = None if status is None else status.st_size
+        latest = status or recorded
+        assert latest is not None
+        self.changed_at = latest.st_mtime
+
+    @property
+    def _file(self) -> LocalStaged:
+        assert self._staged is not None, "it is not open"
+        return self._staged
+
+    async def __aenter__(self) -> Self:
+        for _ in range(TRIES):
+            with suppress(BlockingIOError):
+                self._staged = await uninterrupted(self._disk.run_names(self._open))
+                self.size = self._staged.size
+                self._account.has(self.size)
+                return self
+            await asyncio.sleep(PATIENCE)
+        raise UploadLocked
+
+    def _open(self) -> LocalStaged:
+        try:
+            with mapped():
+                fd = os.open(self._label, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
+        except Exception as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise UploadGone from None
+            raise
+        try:
+            lock(fd)
+            staged = LocalStaged(self._disk, self._account, self._promise, fd, self._label, "")
+            staged.size = os.lseek(fd, 0, os.SEEK_END)
+        except BaseException:
+            os.close(fd)
+            raise
+        return staged
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        staged, self._staged = self._staged, None
+        if staged is not None:
+            status = await uninterrupted(staged.leave())
+            self.size, self.changed_at = status.st_size, status.st_mtime
+            self._account.has(self.size)
+            self._account.reserve(0, 0)  # what is still to come is promised again to whoever brings it
+
+    # While it is open.
+
+    async def reserve(self, least: int, most: int) -> None:
+        await reserve(self._disk, self._ledger, self._account, least, most)
+
+    async def _promise(self, size: int) -> None:
+        await self.reserve(size, max(size, STEP))
+
+    async def write(self, data: bytes) -> None:
+        staged = self._file
+        await staged.write(data)
+        self.size = staged.size
+
+    async def settle(self) -> None:
+        await uninterrupted(self._file.idle())
+        self.size = self._file.size
+        self._account.has(self.size)
+
+    def write_last(self, data: bytes) -> None:
+        staged = self._file
+        self._account.reserve(len(data), len(data))
+        staged.write_now(data)
+        self.size = staged.size
+
+    async def cut(self, size: int) -> None:
+        staged = self._file
+        await uninterrupted(staged.run(lambda: staged.cut(size)))
+        self.size = size
+        self._account.has(size)
+
+    async def append(self, other: "LocalKept") -> None:
+        staged, label = self._file, other._label
+        with mapped():
+            fd = await uninterrupted(
+                self._disk.run_names(
+                    lambda: os.open(label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
+                )
+            )
+        copied = 0
+        try:
+            while part := await staged.run(partial(staged.copy, fd, copied, SLICE)):
+                copied += part
+                self.size = staged.size
+                self._account.written += part
+        finally:
+            await uninterrupted(staged.idle())
+            os.close(fd)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        staged = self._file
+        return await staged.run(lambda: staged.read(offset, size))
+
+    async def sync(self) -> None:
+        staged = self._file
+        await staged.run(staged.sync)
+
+    async def publish(
+        self,
+        name: str,
+        on_conflict: OnConflict,
+        record: Callable[[Published], str],
+        expect: Expect = expect_anything,
+    ) -> Published:
+        staged = self._file
+        staged.name = name
+        publication = Publication(
+            self._disk, [staged], on_conflict, expect, lambda done: self._replace_record(record(done[0]))
+        )
+        (done,) = await uninterrupted(self._disk.run(publication.run))
+        possession = Possession(self._account.owner, done.entry.size)
+        self._account.settle({staged.inode: possession}, publication.replaced)
+        self._staged, self.size = None, None
+        staged.close()
+        return done
+
+    # At any time.
+
+    async def note(self, record: str, *, durably: bool = True) -> None:
+        await uninterrupted(self._disk.run_names(lambda: self._replace_record(record, durably=durably)))
+
+    def _replace_record(self, record: str, *, durably: bool = True) -> None:
+        draft = self._label + DRAFT
+        with mapped():
+            write_record(self._disk, draft, record, os.O_TRUNC, durably=durably)
+            os.rename(draft, self._label + RECORD, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.staging)
+            if durably:
+                os.fsync(self._disk.staging)
+        self.record = record
+
+    async def drop(self) -> None:
+        """Remove the bytes; the record stays."""
+        staged, self._staged = self._staged, None
+        await uninterrupted(self._disk.run_names(self._drop))
+        if staged is not None:
+            staged.discard()
+        self._account.close()
+        self.size = None
+
+    async def discard(self) -> None:
+        """Remove the bytes and the record."""
+        await self.drop()
+        await uninterrupted(self._disk.run_names(lambda: unlink(self._label + RECORD, self._disk.staging)))
+
+    def _drop(self) -> None:
+        fd = None
+        with suppress(OSError):  # open, so that its blocks are freed at the close, which nobody waits for
+            fd = os.open(self._label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
+        for name in (self._label + REPLACEMENT, self._label + DRAFT, self._label):
+            unlink(name, self._disk.staging)
+        if fd is not None:
+            self._disk.free_later(fd)
+
+    def let_go(self) -> None:
+        """Nobody asks for it any more in this process; what is kept stays."""
+        self._account.close()

@@ -1,0 +1,260 @@
+"""Resumable uploads of the IETF over HTTP (draft-ietf-httpbis-resumable-upload; sections of it are named here).
+
+POST, OPTIONS /upload    HEAD, GET, PATCH, DELETE, OPTIONS /uploads/{id}
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from headgate.config import Config
+from headgate.errors import (
+    AlreadyFinished,
+    HeadgateError,
+    MalformedRequest,
+    OffsetMismatch,
+    TooLarge,
+    UnsupportedMedia,
+)
+from headgate.names import check_name
+from headgate.resumable import Append, Plan, Protocol, ResumableUploads, Upload
+from headgate.transfer.body import Body
+from headgate.transfer.digester import Digester
+from headgate.transfer.receive import ReceivedFile
+from headgate.web.answer import Answer, json_answer
+from headgate.web.auth import USER
+from headgate.web.expect import deferred
+from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id
+from headgate.web.resumable import RequestSender, absolute, find, seconds_left, tell
+from headgate.web.uploads import file_json, requested_rule
+from headgate.wire.digests import parse_digests, parse_wish
+from headgate.wire.ietf import CONTENT_TYPE, Dialect, format_limits, parse_offset
+from headgate.wire.parameters import parse_parameters
+
+__all__ = ["IetfRoutes"]
+
+#: The route of one upload.
+UPLOAD_ROUTE = "upload"
+
+OFFSET = "Upload-Offset"
+LENGTH = "Upload-Length"
+LIMIT = "Upload-Limit"
+VERSION = "Upload-Draft-Interop-Version"
+
+_REPR = "Repr-Digest"
+
+
+class IetfRoutes:
+    """The handlers of ``/uploads/``, and `create`, which ``POST /upload`` calls for whoever asks for it."""
+
+    def __init__(self, config: Config, uploads: ResumableUploads) -> None:
+        self._config = config
+        self._uploads = uploads
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_options("/upload", self.options, expect_handler=deferred)
+        one = router.add_resource("/uploads/{id}", name=UPLOAD_ROUTE)
+        for method, handler in (
+            ("HEAD", self.probe),
+            ("GET", self.probe),
+            ("PATCH", self.append),
+            ("DELETE", self.delete),
+            ("OPTIONS", self.options),
+        ):
+            one.add_route(method, handler, expect_handler=deferred)
+
+    async def options(self, request: web.Request) -> Answer:
+        """The limits, before anything is sent (4.1.4)."""
+        limits = {"max-size": self._config.max_file_size, "max-age": int(self._config.upload_expiry)}
+        return Answer(status=204, headers={LIMIT: format_limits(limits)})
+
+    def taker(self, request: web.Request) -> Handler | None:
+        """Who takes `request`, a ``POST /upload``, if it asks for a resumable upload. A form is what it was."""
+        started = any(name in request.headers for name in ("Upload-Complete", "Upload-Incomplete"))
+        is_form = request.content_type.startswith("multipart/")
+        return self.create if started and not is_form and self._dialect(request).complete is not None else None
+
+    def _dialect(self, request: web.Request) -> Dialect:
+        return Dialect(request.headers, self._config.interop_versions)
+
+    async def create(self, request: web.Request) -> Answer:
+        """Begin an upload with what the request brings, all of it or not (4.2)."""
+        dialect = self._dialect(request)
+        complete = bool(dialect.complete)
+        tell(request, dialect.completeness(False))
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise UnsupportedMedia("The content may not have a Content-Encoding.")
+        sender = _Sender(request, self._config, dialect)
+        length = dialect.length
+        if length is None and complete:
+            length = sender.length
+        plan = Plan(
+            protocol=Protocol.IETF,
+            name=_name(request),
+            on_conflict=requested_rule(request, self._config),
+            length=length,
+            digests=parse_digests(_REPR, ", ".join(request.headers.getall(_REPR, ()))),
+            wanted=parse_wish(request.headers.get("Want-Repr-Digest", "")),
+        )
+        append = Append(offset=0, length=length, last=complete, strict=True)
+        append.agreed(0, sender.length, None)  # what cannot be need not be begun
+        id_ = requested_job_id(request)
+        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+        request[JOB] = upload.job
+        headers = {hdrs.LOCATION: self._url(request, upload)} | self._limits(dialect, upload)
+        try:
+            await sender.interim(headers)
+            return await self._take(request, dialect, upload, append, sender) or Answer(
+                status=201, headers=headers | self._progress(request, dialect, upload)
+            )
+        except BaseException:
+            if id_ is None and dialect.version is None and not upload.job.state.ended:
+                # Its client was not told where it is.
+                await self._uploads.remove(upload, by=request[USER].name)
+            raise
+
+    async def _take(
+        self, request: web.Request, dialect: Dialect, upload: Upload, append: Append, sender: "_Sender"
+    ) -> Answer | None:
+        """Add what the request brings; the final answer, if that completes the upload."""
+        try:
+            await upload.append(append, sender, self._config)
+            by_length = dialect.completes_by_length and upload.whole
+            if not append.last and not by_length:
+                return None
+            tell(request, dialect.completeness(True))  # whatever is said now is said of the whole (4.1.2)
+            await self._uploads.completed(upload)
+        except AlreadyFinished:
+            upload = await find(request, self._uploads, Protocol.IETF)
+            tell(request, dialect.completeness(True))
+        except OffsetMismatch as error:
+            tell(request, {OFFSET: str(error.expected)})
+            raise
+        except TooLarge:
+            tell(request, self._limits(dialect, upload))
+            raise
+        return self._final(request, dialect, upload)
+
+    def _final(self, request: web.Request, dialect: Dialect, upload: Upload) -> Answer:
+        """What the plain upload would have been answered."""
+        outcome, job = upload.record.outcome, upload.job
+        assert outcome is not None
+        file = ReceivedFile(outcome.name, outcome.size, outcome.digests)
+        body = job_json(job) | {"files": [file_json(file)]}
+        headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job), OFFSET: str(outcome.size)}
+        return json_answer(body, status=201, headers=headers | dialect.completeness(True))
+
+    async def probe(self, request: web.Request) -> Answer:
+        """How far an upload is (4.3). Whoever was adding to it has ended when this answers."""
+        dialect = self._dialect(request)
+        if any(name in request.headers for name in (OFFSET, "Upload-Complete", "Upload-Incomplete")):
+            raise MalformedRequest(f"Who asks for the offset sends neither {OFFSET} nor Upload-Complete.")
+        upload = await find(request, self._uploads, Protocol.IETF)
+        if upload.record.outcome is None:
+            try:
+                await upload.probe()
+            except AlreadyFinished:  # it was published, or ended, just now
+                upload = await find(request, self._uploads, Protocol.IETF)
+        headers = self._progress(request, dialect, upload) | self._limits(dialect, upload)
+        length = upload.record.length if upload.record.outcome is None else upload.offset
+        if length is not None:
+            headers[LENGTH] = str(length)
+        return Answer(status=204, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
+
+    async def append(self, request: web.Request) -> Answer:
+        """Add bytes, or the last of them (4.4)."""
+        dialect = self._dialect(request)
+        tell(request, dialect.completeness(False))
+        upload = await find(request, self._uploads, Protocol.IETF)
+        if dialect.needs_type and request.content_type != CONTENT_TYPE:
+            raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
+        offset, complete = parse_offset(request.headers), dialect.complete
+        if offset is None or complete is None:
+            raise MalformedRequest(f"{OFFSET} and Upload-Complete are needed.")
+        sender = _Sender(request, self._config, dialect)
+        if upload.record.outcome is not None:
+            return self._replay(request, dialect, upload, offset, sender)
+        append = Append(offset=offset, length=dialect.length, last=complete, strict=True)
+        return await self._take(request, dialect, upload, append, sender) or Answer(
+            status=dialect.appended, headers=self._progress(request, dialect, upload)
+        )
+
+    def _replay(self, request: web.Request, dialect: Dialect, upload: Upload, offset: int, sender: "_Sender") -> Answer:
+        """The final answer once more, for a client that did not get it; whoever wants to add is refused."""
+        if offset != upload.offset or sender.length != 0:
+            tell(request, {OFFSET: str(upload.offset)})
+            raise OffsetMismatch(upload.offset, offset)
+        return self._final(request, dialect, upload)
+
+    async def delete(self, request: web.Request) -> Answer:
+        """End an upload (4.5). What is published already stays; it has a URL of its own."""
+        upload = await find(request, self._uploads, Protocol.IETF, wait=False)
+        await self._uploads.remove(upload, by=request[USER].name)
+        return Answer(status=204, headers=job_headers(request, upload.job))
+
+    def _url(self, request: web.Request, upload: Upload) -> str:
+        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
+        return absolute(request, self._config, path)
+
+    def _limits(self, dialect: Dialect, upload: Upload) -> dict[str, str]:
+        if not dialect.has_limits:
+            return {}
+        limits = {"max-size": self._config.max_file_size}
+        if upload.record.outcome is None:
+            limits[dialect.lifetime] = seconds_left(self._uploads, upload)
+        return {LIMIT: format_limits(limits)}
+
+    def _progress(self, request: web.Request, dialect: Dialect, upload: Upload) -> dict[str, str]:
+        done = upload.record.outcome is not None
+        return {OFFSET: str(upload.offset)} | dialect.completeness(done) | job_headers(request, upload.job)
+
+
+class _Sender(RequestSender):
+    """A request that is told how far it is, in 104 responses, if it understands them."""
+
+    def __init__(self, request: web.Request, config: Config, dialect: Dialect) -> None:
+        super().__init__(request, config, Digester.expecting(request.headers, fields=("Content-Digest",)))
+        self._dialect = dialect
+
+    async def interim(self, headers: Mapping[str, str]) -> None:
+        """A 104 (Upload Resumption Supported) response with `headers`."""
+        if self._dialect.version is None:
+            return
+        lines = {VERSION: str(self._dialect.version), **headers}
+        text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        await self.send_interim(f"HTTP/1.1 104 Upload Resumption Supported\r\n{text}\r\n".encode())
+
+    def watch(self, upload: Upload, body: Body) -> AbstractContextManager[object]:
+        watch = super().watch(upload, body)
+        return watch if self._dialect.version is None else self._telling(watch, upload)
+
+    @contextmanager
+    def _telling(self, watch: AbstractContextManager[object], upload: Upload) -> Iterator[None]:
+        task = asyncio.create_task(self._tell(upload))
+        try:
+            with watch:
+                yield
+        finally:
+            task.cancel()
+
+    async def _tell(self, upload: Upload) -> None:
+        """Tell now and then how much of it is safe (4.4.2)."""
+        told = upload.offset
+        with suppress(HeadgateError):
+            while True:
+                await asyncio.sleep(self._config.watch_interval)
+                if upload.offset != told:
+                    told = await upload.secured()
+                    await self.interim({OFFSET: str(told)})
+
+
+def _name(request: web.Request) -> str | None:
+    """What the file is to be called: as Content-Disposition says (4.2.1), or the query. Raises InvalidName."""
+    header = request.headers.get(hdrs.CONTENT_DISPOSITION)
+    name = request.query.get("filename")
+    if header is not None:
+        name = parse_parameters(header)[1].get("filename", name)
+    return None if name is None else check_name(name)

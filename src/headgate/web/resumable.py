@@ -1,0 +1,107 @@
+"""What both protocols of resumable uploads share over HTTP: who sends, where an upload is, what answers say of it."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from email.utils import formatdate
+
+from aiohttp import HttpVersion11, hdrs, web
+from yarl import URL
+
+from headgate.config import Config
+from headgate.errors import UploadNotFound
+from headgate.resumable import Protocol, ResumableUploads, Upload
+from headgate.transfer.body import Body
+from headgate.transfer.digester import Digester
+from headgate.transfer.watch import Watch
+from headgate.web.auth import USER, may_see
+from headgate.web.expect import proceed, send_interim
+from headgate.web.jobs import JOB, parse_job_id
+
+__all__ = ["RequestSender", "absolute", "find", "is_empty", "seconds_left", "tell", "tell_all", "told_at"]
+
+#: What every answer to a request says, be it an error.
+TOLD = web.RequestKey("headgate.told", dict[str, str])
+
+
+def tell(request: web.Request, headers: Mapping[str, str]) -> None:
+    """Have every answer to `request`, be it an error, carry `headers`, unless it says otherwise."""
+    request.setdefault(TOLD, {}).update(headers)
+
+
+async def tell_all(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare``: say what was to be told."""
+    for name, value in request.get(TOLD, {}).items():
+        response.headers.setdefault(name, value)
+
+
+def is_empty(request: web.Request) -> bool:
+    """Is it sure that `request` has no content?"""
+    return not request.can_read_body or request.content_length == 0
+
+
+def absolute(request: web.Request, config: Config, path: str) -> str:
+    """The URL of `path` as the client would say it.
+
+    Where a proxy ends TLS, only a browser tells the scheme: in its ``Origin``, if that is our own. No header of a proxy
+    is believed.
+    """
+    if config.public_url is not None:
+        return str(URL(config.public_url).join(URL(path, encoded=True)))
+    origin = request.headers.get(hdrs.ORIGIN, "")
+    scheme, _, host = origin.partition("://")
+    own = scheme in ("http", "https") and host.lower() == request.host.lower()
+    return f"{scheme if own else request.scheme}://{request.host}{path}"
+
+
+async def find(request: web.Request, uploads: ResumableUploads, protocol: Protocol, *, wait: bool = True) -> Upload:
+    """The upload that the URL names, if it is the user's. Raises UploadNotFound, UploadGone, StorageFailed."""
+    user = request[USER]
+    id_ = parse_job_id(request.match_info["id"], UploadNotFound())
+    upload = await uploads.find(id_, protocol, lambda job: may_see(user, job), wait=wait)
+    request[JOB] = upload.job
+    return upload
+
+
+def seconds_left(uploads: ResumableUploads, upload: Upload) -> int:
+    return max(0, int(uploads.expires_at(upload) - time.time()))
+
+
+def told_at(uploads: ResumableUploads, upload: Upload) -> str:
+    """When `upload` expires, as an HTTP date."""
+    return formatdate(uploads.expires_at(upload), usegmt=True)
+
+
+class RequestSender:
+    """The content of `request`, on its way into an upload. `digester`: has it pass, if it is to be held against
+    something."""
+
+    def __init__(self, request: web.Request, config: Config, digester: Digester) -> None:
+        self._request = request
+        self._config = config
+        self._digester = digester
+
+    @property
+    def length(self) -> int | None:
+        return self._request.content_length if self._request.can_read_body else 0
+
+    @property
+    def checked(self) -> bool:
+        return bool(self._digester)
+
+    def body(self, limit: int) -> Body:
+        return Body(self._request, limit=limit, digester=self._digester)
+
+    def watch(self, upload: Upload, body: Body) -> AbstractContextManager[object]:
+        return Watch(upload.job, self._request, self._config, waited=body.waited, moved=lambda: body.consumed)
+
+    async def proceed(self) -> None:
+        await proceed(self._request)
+
+    async def send_interim(self, response: bytes) -> None:
+        """Raises Disconnected. In HTTP/1.0 there are no interim responses."""
+        if self._request.version >= HttpVersion11:
+            await send_interim(self._request, response)
+
+    def check(self) -> None:
+        self._digester.check("The content")

@@ -1,0 +1,279 @@
+"""tus 1.0.0 over HTTP (tus.io/protocols/resumable-upload), with its extensions.
+
+OPTIONS, POST /tus/    HEAD, PATCH, DELETE, OPTIONS /tus/{id}
+"""
+
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from uuid import UUID
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+from headgate.config import Config
+from headgate.errors import (
+    AlreadyFinished,
+    ChecksumMismatch,
+    DigestMismatch,
+    FileNotFound,
+    FinalUpload,
+    InvalidName,
+    MalformedRequest,
+    OffsetMismatch,
+    PreconditionFailed,
+    TooLarge,
+    UnsupportedMedia,
+    UnsupportedVersion,
+    UploadNotFound,
+)
+from headgate.names import check_name
+from headgate.resumable import Append, Plan, Protocol, ResumableUploads, Upload
+from headgate.storage import Entry, Storage
+from headgate.transfer.body import Body
+from headgate.transfer.digester import Digester
+from headgate.web.answer import Answer
+from headgate.web.auth import USER
+from headgate.web.expect import deferred
+from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id
+from headgate.web.resumable import RequestSender, absolute, find, is_empty, tell, told_at
+from headgate.web.uploads import requested_rule
+from headgate.wire.tus import (
+    ALGORITHMS,
+    CONTENT_TYPE,
+    EXTENSIONS,
+    VERSION,
+    parse_checksum,
+    parse_concat,
+    parse_defer,
+    parse_metadata,
+    parse_number,
+)
+
+__all__ = ["TusRoutes"]
+
+#: The route of one upload.
+UPLOAD_ROUTE = "tus"
+
+OFFSET = "Upload-Offset"
+LENGTH = "Upload-Length"
+METADATA = "Upload-Metadata"
+CONCAT = "Upload-Concat"
+
+Handlers = Mapping[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
+
+
+class TusRoutes:
+    """The handlers of ``/tus/``."""
+
+    def __init__(self, config: Config, uploads: ResumableUploads, storage: Storage) -> None:
+        self._config = config
+        self._uploads = uploads
+        self._storage = storage
+        self._collection: Handlers = {"OPTIONS": self.options, "POST": self.create}
+        self._one: Handlers = {
+            "OPTIONS": self.options,
+            "HEAD": self.head,
+            "PATCH": self.append,
+            "DELETE": self.delete,
+        }
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        for path in ("/tus", "/tus/"):
+            router.add_route("*", path, self._serving(self._collection), expect_handler=deferred)
+        router.add_route("*", "/tus/{id}", self._serving(self._one), name=UPLOAD_ROUTE, expect_handler=deferred)
+
+    @staticmethod
+    def _serving(handlers: Handlers) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
+            if method not in handlers:
+                raise web.HTTPMethodNotAllowed(method, handlers)
+            if method != "OPTIONS":
+                tell(request, {"Tus-Resumable": VERSION})
+                if request.headers.get("Tus-Resumable") != VERSION:
+                    tell(request, {"Tus-Version": VERSION})
+                    raise UnsupportedVersion(f"Tus-Resumable must be {VERSION}.")
+            return await handlers[method](request)
+
+        return serve
+
+    async def options(self, request: web.Request) -> Answer:
+        """What is served."""
+        headers = {
+            "Tus-Version": VERSION,
+            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Max-Size": str(self._config.max_file_size),
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+        }
+        return Answer(status=200, headers=headers)
+
+    async def create(self, request: web.Request) -> Answer:
+        """Begin an upload, with or without some of its bytes, or make one of parts."""
+        plan = self._plan(request)
+        with_bytes = await self._brings_bytes(request)
+        sender = RequestSender(request, self._config, _digester(request))
+        if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
+            raise TooLarge(f"The upload is to have {plan.length} bytes.")
+        id_ = requested_job_id(request)
+        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+        request[JOB] = upload.job
+        try:
+            if with_bytes:
+                await self._append(upload, Append(offset=0), sender)
+            if upload.record.outcome is None and (upload.whole or plan.parts):
+                await self._uploads.completed(upload)
+        except BaseException:
+            if id_ is None:  # its client was not told where it is
+                await self._uploads.remove(upload, by=request[USER].name)
+            raise
+        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
+        headers: dict[str, str] = {hdrs.LOCATION: absolute(request, self._config, path)}
+        if not plan.parts:
+            headers[OFFSET] = str(upload.offset)
+        return Answer(status=201, headers=headers | self._expiry(upload) | job_headers(request, upload.job))
+
+    def _plan(self, request: web.Request) -> Plan:
+        """What the headers ask for. Raises MalformedRequest, InvalidName, InvalidOption."""
+        headers = request.headers
+        words = headers.get(METADATA, "")
+        metadata = parse_metadata(words)
+        deferred_length = parse_defer(headers.get("Upload-Defer-Length"))
+        told = headers.get(LENGTH)
+        length = None if told is None else parse_number(LENGTH, told)
+        concat = None if CONCAT not in headers else parse_concat(headers[CONCAT])
+        parts = () if concat is None or concat.urls is None else tuple(_part(request, url) for url in concat.urls)
+        if parts:
+            if told is not None or deferred_length or not is_empty(request):
+                raise MalformedRequest("A final upload has its length and its bytes from its parts.")
+        elif deferred_length is (told is not None):
+            raise MalformedRequest("One of Upload-Length and Upload-Defer-Length is needed.")
+        return Plan(
+            protocol=Protocol.TUS,
+            name=_name(metadata),
+            on_conflict=requested_rule(request, self._config),
+            length=length,
+            words=json.dumps({METADATA: words, CONCAT: headers.get(CONCAT, "")}),
+            partial=concat is not None and concat.urls is None,
+            parts=parts,
+        )
+
+    @staticmethod
+    async def _brings_bytes(request: web.Request) -> bool:
+        """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
+        if is_empty(request):
+            return False
+        if request.content_type == CONTENT_TYPE:
+            return True
+        if request.content_length is None:  # chunked: some send so that there is nothing
+            with contextlib.suppress(TooLarge):
+                await Body(request, limit=0).readany()
+                return False
+        raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
+
+    async def head(self, request: web.Request) -> Answer:
+        """How far an upload is. Whoever was adding to it has ended when this answers."""
+        upload = await find(request, self._uploads, Protocol.TUS)
+        record = upload.record
+        if record.outcome is None and not record.parts:
+            try:
+                await upload.probe()
+                if upload.whole:
+                    await self._uploads.completed(upload)
+            except AlreadyFinished:  # it was published, or ended, just now
+                upload = await find(request, self._uploads, Protocol.TUS)
+        record = upload.record
+        headers = {}
+        if record.outcome is not None or not record.parts:
+            headers[OFFSET] = str(upload.offset)
+        length = record.length if record.outcome is None else record.outcome.size
+        if length is not None:
+            headers[LENGTH] = str(length)
+        elif not record.parts:
+            headers["Upload-Defer-Length"] = "1"
+        headers |= {name: value for name, value in json.loads(record.words).items() if value}
+        headers |= self._expiry(upload) | job_headers(request, upload.job)
+        return Answer(status=200, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
+
+    async def append(self, request: web.Request) -> Answer:
+        """Add bytes."""
+        upload = await find(request, self._uploads, Protocol.TUS)
+        if upload.record.parts:
+            raise FinalUpload
+        if request.content_type != CONTENT_TYPE:
+            raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
+        offset = parse_number(OFFSET, request.headers.get(OFFSET, ""))
+        told = request.headers.get(LENGTH)
+        append = Append(offset=offset, length=None if told is None else parse_number(LENGTH, told))
+        sender = RequestSender(request, self._config, _digester(request))
+        if upload.record.outcome is None:
+            try:
+                await self._append(upload, append, sender)
+                if upload.whole:
+                    await self._uploads.completed(upload)
+            except AlreadyFinished:
+                upload = await find(request, self._uploads, Protocol.TUS)
+        else:
+            _check_appended(upload, offset, sender)
+        headers = {OFFSET: str(upload.offset)} | self._expiry(upload)
+        return Answer(status=204, headers=headers | job_headers(request, upload.job))
+
+    async def _append(self, upload: Upload, append: Append, sender: RequestSender) -> None:
+        try:
+            await upload.append(append, sender, self._config)
+        except DigestMismatch as error:
+            raise ChecksumMismatch("Nothing of the content was kept.") from error
+
+    async def delete(self, request: web.Request) -> Answer:
+        """End an upload; take back one that is complete, if nobody has replaced its file since."""
+        upload = await find(request, self._uploads, Protocol.TUS, wait=False)
+        await self._uploads.remove(upload, by=request[USER].name)
+        outcome = upload.record.outcome
+        if outcome is not None and outcome.part_of is None:
+
+            def expect(there: Entry | None) -> None:
+                if there is None or there.etag != outcome.etag:
+                    raise PreconditionFailed
+
+            with contextlib.suppress(FileNotFound, PreconditionFailed):
+                await self._storage.delete(outcome.name, expect)
+        return Answer(status=204, headers=job_headers(request, upload.job))
+
+    def _expiry(self, upload: Upload) -> dict[str, str]:
+        """When it expires, if it is not complete."""
+        return {} if upload.record.outcome is not None else {"Upload-Expires": told_at(self._uploads, upload)}
+
+
+def _digester(request: web.Request) -> Digester:
+    text = request.headers.get("Upload-Checksum")
+    if text is None:
+        return Digester({})
+    checksum = parse_checksum(text)
+    return Digester({"Upload-Checksum": {checksum.algorithm: checksum.digest}})
+
+
+def _check_appended(upload: Upload, offset: int, sender: RequestSender) -> None:
+    """What was published has all its bytes: only a request that adds none agrees with it."""
+    if offset != upload.offset:
+        raise OffsetMismatch(upload.offset, offset)
+    if sender.length != 0:
+        raise TooLarge(f"The upload has all its {offset} bytes.")
+
+
+def _part(request: web.Request, url: str) -> UUID:
+    """The upload at `url`, which may be absolute or a path. Raises UploadNotFound."""
+    try:
+        path = URL(url).path
+    except ValueError:
+        raise UploadNotFound from None
+    return parse_job_id(path.rpartition("/")[2], UploadNotFound(f"There is no upload at {url}."))
+
+
+def _name(metadata: Mapping[str, bytes]) -> str | None:
+    """What the file is to be called. Raises InvalidName."""
+    if not metadata.get("filename"):
+        return None
+    try:
+        return check_name(metadata["filename"].decode())
+    except UnicodeDecodeError:
+        raise InvalidName("A file name must be valid UTF-8.") from None
