@@ -14,7 +14,9 @@ VOLATILE = ("Date", "Content-Length")
 
 
 async def answer(server, method, path, user="bob", **kwargs):
-    async with server.client.request(method, server.url + path, headers=as_user(user) | {"Tus-Resumable": "1.0.0"}, **kwargs) as response:
+    async with server.client.request(
+        method, server.url + path, headers=as_user(user) | {"Tus-Resumable": "1.0.0"}, **kwargs
+    ) as response:
         headers = {name: value for name, value in response.headers.items() if name not in VOLATILE}
         return response.status, headers, await response.text()
 

@@ -11,7 +11,7 @@ Rules of this room:
 import asyncio
 from collections.abc import Callable
 
-from headgate.errors import AlreadyFinished, JobStopped, ShuttingDown, Superseded
+from headgate.errors import AlreadyFinished, JobStopped, ServerError, ShuttingDown, Superseded
 from headgate.jobs.job import Job
 from headgate.jobs.run import Run
 from headgate.jobs.states import State
@@ -117,4 +117,5 @@ class Hold(Run):
         elif exc is not None and self.given_up:
             job.failed(exc)
         else:
-            job.interrupt(None if job.cause is None else job.cause.code)
+            why = job.cause or exc
+            job.interrupt(why.code if isinstance(why, JobStopped | ServerError) else None)

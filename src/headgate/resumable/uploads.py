@@ -94,14 +94,14 @@ class ResumableUploads:
         """
         id_ = id_ or uuid4()
         self._jobs.check(owner, id_)
+        if plan.parts and (made := await self._made_of(plan, owner)) is not None:
+            return made
         if not plan.partial:
             if plan.name in self._reserved:
                 raise NameTaken(f"{plan.name!r} is the name of a generated export.")
             taken = plan.name and plan.on_conflict is OnConflict.REJECT and await self._storage.look(plan.name)
             if taken:
                 raise NameTaken(f"There is a file called {plan.name!r} already.")
-        if plan.parts and (made := await self._made_of(plan, owner)) is not None:
-            return made
         if (plan.length or 0) > self._config.max_file_size:
             raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
         told = {field.name: getattr(plan, field.name) for field in fields(Plan)}

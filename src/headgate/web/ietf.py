@@ -233,16 +233,15 @@ class _Sender(RequestSender):
 
     @contextmanager
     def _telling(self, watch: AbstractContextManager[object], upload: Upload) -> Iterator[None]:
-        task = asyncio.create_task(self._tell(upload))
+        task = asyncio.create_task(self._tell(upload, upload.offset))
         try:
             with watch:
                 yield
         finally:
             task.cancel()
 
-    async def _tell(self, upload: Upload) -> None:
+    async def _tell(self, upload: Upload, told: int) -> None:
         """Tell now and then how much of it is safe (4.4.2)."""
-        told = upload.offset
         with suppress(HeadgateError):
             while True:
                 await asyncio.sleep(self._config.watch_interval)

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from email.utils import formatdate
 
 from aiohttp import HttpVersion11, hdrs, web
-from yarl import URL
 
 from headgate.config import Config
 from headgate.errors import UploadNotFound
@@ -47,7 +46,7 @@ def absolute(request: web.Request, config: Config, path: str) -> str:
     is believed.
     """
     if config.public_url is not None:
-        return str(URL(config.public_url).join(URL(path, encoded=True)))
+        return config.public_url.rstrip("/") + path
     origin = request.headers.get(hdrs.ORIGIN, "")
     scheme, _, host = origin.partition("://")
     own = scheme in ("http", "https") and host.lower() == request.host.lower()
