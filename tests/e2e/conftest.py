@@ -42,8 +42,9 @@ class Process:
         return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024
 
     def files(self) -> list[str]:
-        """What ``find <root> -type f`` shows."""
-        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
+        """What ``find <root> -type f`` shows, but for what is told of resumable uploads that are complete."""
+        paths = (path for path in self.root.rglob("*") if path.is_file() and not path.name.endswith(".kept.json"))
+        return sorted(str(path.relative_to(self.root)) for path in paths)
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""

@@ -39,7 +39,8 @@ def big(tmp_path):
 
 
 def environment(served, **more):
-    return {**os.environ, "HEADGATE_URL": served.url, "COLUMNS": "120", **more}
+    state = str(served.root.with_name("state"))
+    return {**os.environ, "HEADGATE_URL": served.url, "COLUMNS": "120", "XDG_STATE_HOME": state, **more}
 
 
 @asynccontextmanager
@@ -325,7 +326,8 @@ async def test_a_pipe_that_nobody_reads_holds_no_interruption_up(served, big):
 async def test_a_server_that_is_not_there_has_an_exit_code_of_its_own(root, tmp_path, big):
     """Before, and in the middle."""
     async with running(root, "--total-rate", "8MiB") as served:
-        async with started(served, "upload", str(big)) as process:
+        os.link(big, root / "stored.bin")
+        async with started(served, "export", "stored.bin", cwd=tmp_path) as process:
             await one_live(served)
             await served.stop(9)
             _, err = await process.communicate()

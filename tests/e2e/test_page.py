@@ -122,6 +122,14 @@ def big(tmp_path):
     return path
 
 
+@pytest.fixture
+def small(tmp_path):
+    """A file that takes a second, and one request."""
+    path = tmp_path / "small.bin"
+    path.write_bytes(os.urandom(4 * MIB))
+    return path
+
+
 @asynccontextmanager
 async def curling(*arguments):
     """A curl that runs by itself, beside the page."""
@@ -373,7 +381,7 @@ async def test_whoever_signs_out_takes_their_transfers_along(browsing, root, tmp
                 await page.get_by_role("button", name="Sign out").click()
         await page.choose(paths[0])
         await expect(page.file("0.bin")).to_be_visible()
-        assert served.files() == ["0.bin"]
+        assert [name for name in served.files() if not name.startswith(".staging/")] == ["0.bin"]
 
 
 async def test_an_export_that_never_arrives_holds_up_no_other(page, served):
@@ -424,26 +432,55 @@ async def test_what_is_older_than_what_is_shown_is_not_shown(page):
 
 
 @pytest.mark.parametrize("how", [15, 9], ids=["stopped", "killed"])
-async def test_a_restart_is_survived(browsing, root, big, how):
-    """The page says so while the server is away, comes back by itself, and shows what has become of its upload."""
-    async with running(root, "--total-rate", "8MiB", "--drain-timeout", "0") as first:
+async def test_a_restart_is_survived(browsing, root, big, small, how):
+    """The page says so while the server is away, comes back by itself, and its large upload goes on where it was; of a
+    small one it shows what has become of it."""
+    slow = ("--total-rate", "4MiB", "--drain-timeout", "0")
+    async with running(root, *slow) as first:
         port = first.url.rpartition(":")[2]
         async with browsing(first.url) as page:
-            await page.choose(big)
-            await expect(page.live("big.bin").locator(".state")).to_have_text("Uploading")
+            await page.choose(big, small)
+            for name in ("big.bin", "small.bin"):
+                await expect(page.live(name).locator(".state")).to_have_text("Uploading")
             await first.stop(how)
             await expect(page.locator("#connection")).to_contain_text("Connection lost")
             await page.see_ended()
-            await expect(page.ended("big.bin").locator(".state")).to_have_text("Failed")
+            await expect(page.ended("small.bin").locator(".state")).to_have_text("Failed")
             (root / "meanwhile.txt").write_bytes(b"x")
-            async with running(root, "--port", port):
+            async with running(root, "--port", port) as second:
                 await expect(page.locator("#connection")).to_have_text("", timeout=30_000)
                 await expect(page.file("meanwhile.txt")).to_be_visible()
-                await expect(page.ended("big.bin").locator(".facts")).to_contain_text(
+                await expect(page.ended("small.bin").locator(".facts")).to_contain_text(
                     re.compile("connection to the server was lost|shutting down")
                 )
-                await page.choose(big)
                 await expect(page.file("big.bin")).to_be_visible(timeout=30_000)
+                await expect(page.ended("big.bin").locator(".state")).to_have_text("Completed")
+                assert second.files() == ["big.bin", "meanwhile.txt"]
+                assert digest(root / "big.bin") == digest(big)
+
+
+async def test_after_a_reload_an_upload_goes_on_when_its_file_is_chosen_again(browsing, served, big):
+    """It is shown as interrupted, and what to do; it is the same job, and no byte is sent again that the server has."""
+    async with browsing(served.url) as page:
+        await page.choose(big)
+        await expect(page.live("big.bin").locator(".state")).to_have_text("Uploading")
+        (job,) = await jobs(served)
+        await page.reload()
+        await expect(page.live("big.bin").locator(".state")).to_have_text("Interrupted")
+        await expect(page.live("big.bin").locator(".facts")).to_contain_text("choose the file again to go on")
+        (before,) = await jobs(served)
+        assert (before["id"], before["state"]) == (job["id"], "interrupted")
+        offsets = []
+        page.on("request", lambda request: offsets.append(request.headers.get("upload-offset")))
+        await page.choose(big)
+        await expect(page.file("big.bin")).to_be_visible(timeout=30_000)
+        assert [int(offset) for offset in offsets if offset is not None] == [before["bytes_done"]]
+        assert digest(served.root / "big.bin") == digest(big)
+        assert [each["id"] for each in await jobs(served)] == [job["id"]]
+        await page.choose(big)  # once more: it is another upload
+        await page.see_ended()
+        await expect(page.ended("big.bin").locator(".state").first).to_have_text("Failed")
+        assert len(await jobs(served)) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -20,7 +20,7 @@ from yarl import URL
 from headgate.cli import server
 from headgate.cli.remote import Problem, Remote, Unreachable
 from headgate.cli.show import Show
-from headgate.cli.transfers import LocalError
+from headgate.cli.transfer import LocalError
 
 __all__ = ["Command", "Context", "command", "main"]
 

@@ -37,6 +37,10 @@ class Remote:
         self._base = URL(url.rstrip("/") + "/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
+    @property
+    def url(self) -> str:
+        return str(self._base)
+
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers=self._headers,

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from headgate.cli.transfers import Bar
+from headgate.cli.transfer import Bar
 
 __all__ = ["Show", "short", "size_text"]
 

@@ -9,74 +9,22 @@ Rules of this room:
 import asyncio
 import io
 import os
-import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
-from uuid import uuid4
+from typing import Any, BinaryIO
 
 import aiohttp
 
 from headgate.cli.remote import Problem, Remote, Unreachable
+from headgate.cli.resumable import LARGE, upload_large
+from headgate.cli.transfer import CHUNK, Bar, Counted, LocalError, as_job
 from headgate.errors import InvalidName
 from headgate.names import check_name
 
-__all__ = ["Bar", "LocalError", "export", "upload"]
-
-T = TypeVar("T")
-
-#: Bytes read and written at once.
-CHUNK = 1024 * 1024
-
-#: Seconds between looks at what the server says of a transfer: paused, slowed.
-LOOK = 1.0
-
-#: Seconds for which the server is asked to terminate a job before we leave anyway.
-LAST_CALL = 5.0
-
-
-class LocalError(Exception):
-    """Something on this side: a file that cannot be read or written, or is there already."""
-
-
-class Bar(Protocol):
-    """What shows how far a transfer is."""
-
-    def moved(self, done: int, total: int | None) -> None:
-        """`done` bytes of `total` have moved."""
-
-    def says(self, state: str) -> None:
-        """The server says that the job is in `state`."""
-
-    def note(self, text: str) -> None:
-        """Something that whoever looks on should read."""
-
-
-class _Counted(io.FileIO):
-    """A file that tells how much of it has been read."""
-
-    def __init__(self, path: Path, bar: Bar) -> None:
-        super().__init__(path)
-        status = os.fstat(self.fileno())
-        self._bar = bar
-        self._done = 0
-        #: Bytes; None of what is no file: it ends where it ends.
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        #: What reading it has met.
-        self.error: OSError | None = None
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        try:
-            read = super().readinto(buffer)
-        except OSError as error:
-            self.error = error
-            raise
-        self._done += read or 0
-        self._bar.moved(self._done, self.size)
-        return read
+__all__ = ["export", "upload"]
 
 
 async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_conflict: str | None) -> Any:
@@ -86,9 +34,12 @@ async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_c
     except InvalidName as error:
         raise LocalError(f"{path}: {error}") from error
     try:
-        counted = _Counted(path, bar)
+        counted = Counted(path, bar)
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
+    if (counted.size or 0) >= LARGE:
+        counted.close()
+        return await upload_large(remote, path, bar, name=name, on_conflict=on_conflict)
     with io.BufferedReader(counted, CHUNK) as file:
         form = aiohttp.MultipartWriter("form-data")
         part = form.append(file if counted.size is not None else _chunks(file))
@@ -101,7 +52,7 @@ async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_c
                 return await response.json()
 
         try:
-            return await _as_job(remote, bar, send)
+            return await as_job(remote, bar, send)
         except Unreachable as error:
             if counted.error is None:
                 raise
@@ -126,7 +77,7 @@ async def export(remote: Remote, name: str, target: Path | None, bar: Bar, *, fo
             except Unreachable as error:
                 raise await _why(remote, id_, error) from error
 
-        return await _as_job(remote, bar, receive)
+        return await as_job(remote, bar, receive)
 
 
 async def _receive(remote: Remote, name: str, id_: str, file: BinaryIO, bar: Bar) -> int:
@@ -191,41 +142,3 @@ def _arriving(target: Path, *, force: bool) -> Iterator[BinaryIO]:
         if part is not None:
             with suppress(FileNotFoundError):
                 os.unlink(part)
-
-
-async def _as_job(remote: Remote, bar: Bar, transfer: Callable[[str], Awaitable[T]]) -> T:
-    """What `transfer` gives, as a job of ours by its id: looked at while it runs, terminated if we are interrupted."""
-    id_ = str(uuid4())
-    looking = asyncio.create_task(_look(remote, id_, bar))
-    running = asyncio.ensure_future(transfer(id_))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        # The connection is still there: the server hears a word, not only that somebody has gone.
-        bar.note(await _terminate(remote, id_))
-        raise
-    finally:
-        for task in (looking, running):
-            task.cancel()
-        await asyncio.wait([looking, running])
-        if not running.cancelled():
-            running.exception()  # looked at, so that asyncio does not log it
-
-
-async def _terminate(remote: Remote, id_: str) -> str:
-    """End the job `id_`; tell what has become of it."""
-    try:
-        async with asyncio.timeout(LAST_CALL):
-            await remote.call("DELETE", f"jobs/{id_}")
-    except Problem as error:
-        return f"interrupted; {error}"
-    except (Unreachable, TimeoutError):
-        return f"interrupted; the server did not confirm that job {id_} has ended"
-    return f"interrupted; job {id_} is terminated on the server"
-
-
-async def _look(remote: Remote, id_: str, bar: Bar) -> None:
-    while True:
-        await asyncio.sleep(LOOK)
-        with suppress(Problem, Unreachable):
-            bar.says((await remote.call("GET", f"jobs/{id_}"))["state"])

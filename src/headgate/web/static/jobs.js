@@ -137,7 +137,7 @@ export class JobList {
     row.direction.textContent = job.kind === "upload" ? "↑ Upload" : "↓ Export";
     row.name.textContent = title;
     row.state.textContent = state;
-    row.facts.textContent = words.progress(job);
+    row.facts.textContent = words.progress(job, row.own);
     row.progress.setAttribute("aria-label", `Progress of ${title}`);
     if (job.bytes_total) row.progress.value = Math.min(1, job.bytes_done / job.bytes_total);
     else row.progress.removeAttribute("value");

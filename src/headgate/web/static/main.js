@@ -123,7 +123,7 @@ byId("sign-out").addEventListener("click", async () => {
 
 function upload(chosen) {
   byId("problem").hidden = true;
-  for (const file of chosen) transfers.upload(file, byId("on-conflict").value);
+  for (const file of chosen) transfers.upload(file, byId("on-conflict").value).catch(complain);
 }
 
 for (const what of ["files", "folder"]) {

@@ -1,6 +1,7 @@
 // What this page transfers itself: uploads by XMLHttpRequest, exports by a form, a few of each at a time.
 
 import * as api from "./api.js";
+import { LARGE, ResumableUpload } from "./resumable.js";
 
 /**
  * A browser opens six connections to a server at most, and a paused transfer keeps its own: two uploads, two exports and
@@ -54,7 +55,7 @@ export class Transfers {
     this.uploads = new Queue();
     this.exports = new Queue();
     this.underWay = new Map(); // exports: what to call when they are over
-    this.requests = new Set(); // uploads
+    this.requests = new Set(); // uploads: what can be aborted
   }
 
   /** Are there uploads that leaving the page would end? */
@@ -70,11 +71,14 @@ export class Transfers {
     for (const id of [...this.underWay.keys()]) this.over(id);
   }
 
-  upload(file, onConflict) {
-    const id = api.newId();
+  async upload(file, onConflict) {
+    const large = file.size >= LARGE ? await ResumableUpload.of(file, onConflict) : null;
+    const id = large?.id ?? api.newId();
+    if (this.jobs.rows.get(id)?.own && this.jobs.isLive(id)) return; // it is on its way already
     const job = { ...EMPTY, kind: "upload", names: [file.name], bytes_total: file.size };
-    this.jobs.updateLocally(id, { ...job, state: "waiting" });
-    this.queue(this.uploads, id, (done) => this.send(id, file, onConflict, done));
+    this.jobs.updateLocally(id, { ...(large?.known ? {} : job), names: [file.name], kind: "upload", state: "waiting" });
+    const start = large ? (done) => this.sendAll(large, done) : (done) => this.send(id, file, onConflict, done);
+    this.queue(this.uploads, id, start);
   }
 
   queue(queue, id, start) {
@@ -103,6 +107,22 @@ export class Transfers {
     this.requests.add(request);
     this.jobs.updateLocally(id, { state: "starting" });
     request.send(form);
+  }
+
+  /** Send a large file, however many requests that takes. */
+  async sendAll(upload, done) {
+    const request = { id: upload.id, abort: () => upload.stop() };
+    this.requests.add(request);
+    this.jobs.updateLocally(upload.id, { state: "starting" });
+    try {
+      await upload.run();
+    } catch (problem) {
+      // Another page goes on with it: what becomes of it, the server will tell.
+      if (problem.code !== "superseded") this.failed(upload.id, problem);
+    } finally {
+      this.requests.delete(request);
+      done();
+    }
   }
 
   /** The server's own words on it are better than ours; it may not have any. */

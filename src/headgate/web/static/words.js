@@ -29,6 +29,7 @@ const REASONS = {
   "digest-mismatch": "the content is not what was announced",
   disconnected: "the client went away",
   "export-failed": "the export broke off",
+  expired: "nobody went on with it for too long",
   "idle-timeout": "nothing moved for too long",
   "invalid-name": "the name is not allowed",
   "internal-error": "the server failed",
@@ -41,7 +42,9 @@ const REASONS = {
   shutdown: "the server was shut down",
   "storage-failed": "the server's storage failed",
   "storage-full": "the server's disk is full",
+  superseded: "another page has taken it over",
   "too-large": "it is too large",
+  "upload-gone": "it is no more",
   "too-slow": "it was too slow",
 };
 
@@ -76,13 +79,14 @@ export function reason(job) {
   return `Because ${REASONS[job.reason] ?? job.reason ?? "something went wrong"}.`;
 }
 
-/** How far `job` is. */
-export function progress(job) {
+/** How far `job` is; `own`: this page sees to it. */
+export function progress(job, own) {
   const done = size(job.bytes_done);
   if (["completed", "failed", "terminated"].includes(job.state)) {
     return [job.state === "completed" ? done : `${done} were transferred`, reason(job)].filter(Boolean).join(". ");
   }
   const facts = [job.bytes_total === null ? done : `${done} of ${size(job.bytes_total)}`];
+  if (job.state === "interrupted") facts.push(own ? "trying again" : "choose the file again to go on");
   if (job.state === "running") facts.push(rate(job.rate));
   if (job.state === "running" && job.eta !== null) facts.push(`${duration(job.eta)} left`);
   return facts.join(" · ");
