@@ -3,6 +3,7 @@
 import pytest
 
 from faults.kills import content, kill_and_restart, label_of, restart_beside_a_survivor
+from faults.kills_resumable import kill_and_resume
 
 
 @pytest.mark.timeout(120)
@@ -26,3 +27,12 @@ def test_a_file_tells_whether_it_is_whole():
     assert label_of(data) == "label"
     for other in (data[:-1], data[:50], data + b"x", data[:-1] + bytes([data[-1] ^ 1]), b"", b"other\n"):
         assert label_of(other) is None
+
+
+@pytest.mark.timeout(120)
+async def test_a_resumable_upload_has_the_bytes_that_it_says_it_has(root):
+    """Never more, and never fewer than were acknowledged; what was finished is whole."""
+    result = await kill_and_resume(root, rounds=25)
+    assert result.failures == []
+    assert (result.kills, result.amid) == (25, 25)
+    assert result.finished > 0

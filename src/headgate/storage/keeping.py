@@ -24,25 +24,33 @@ def create_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: str, record: str) 
     """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
     label = f"{id_}{SUFFIX}"
     with mapped():
+        if _exists(label, disk.staging) or _exists(label + RECORD, disk.staging):
+            raise JobIdTaken
+        # Locked until there is a record: before that, bytes are nobody's, and would be swept.
         try:
-            # The record first: bytes without one would be swept.
-            write_record(disk, label + RECORD, record, os.O_EXCL)
+            fd = create_locked(label, disk.staging)
         except FileExistsError:
             raise JobIdTaken from None
         try:
-            fd = create_locked(label, disk.staging)
-            try:
-                if disk.knows_owners:
-                    record_owner(fd, written(owner))
-                os.fsync(disk.staging)
-                status = os.fstat(fd)
-            finally:
-                os.close(fd)
+            if disk.knows_owners:
+                record_owner(fd, written(owner))
+            write_record(disk, label, record)
+            status = os.fstat(fd)
         except BaseException:
-            for name in (label, label + RECORD):
+            for name in (label + RECORD, label):
                 unlink(name, disk.staging)
             raise
+        finally:
+            os.close(fd)
     return LocalKept(disk, ledger.open(written(owner)), ledger, id_, record, status)
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def find_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: Callable[[str], str]) -> "LocalKept | None":

@@ -45,14 +45,18 @@ PATIENCE = 0.02
 TRIES = 25
 
 
-def write_record(disk: Disk, name: str, text: str, how: int, *, durably: bool = True) -> None:
-    """Write the record `name`. Raises OSError. Blocks."""
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600, dir_fd=disk.staging)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
+def write_record(disk: Disk, label: str, text: str, *, durably: bool = True) -> None:
+    """Make `text` the record of `label`, at once and whole. Raises OSError. Blocks."""
+    draft = label + DRAFT
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(draft, flags, 0o600, dir_fd=disk.staging), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         if durably:
-            os.fsync(fd)
+            os.fsync(file.fileno())
+    os.rename(draft, label + RECORD, src_dir_fd=disk.staging, dst_dir_fd=disk.staging)
+    if durably:
+        os.fsync(disk.staging)
 
 
 class LocalKept:
@@ -205,12 +209,8 @@ class LocalKept:
         await uninterrupted(self._disk.run_names(lambda: self._replace_record(record, durably=durably)))
 
     def _replace_record(self, record: str, *, durably: bool = True) -> None:
-        draft = self._label + DRAFT
         with mapped():
-            write_record(self._disk, draft, record, os.O_TRUNC, durably=durably)
-            os.rename(draft, self._label + RECORD, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.staging)
-            if durably:
-                os.fsync(self._disk.staging)
+            write_record(self._disk, self._label, record, durably=durably)
         self.record = record
 
     async def drop(self) -> None:
