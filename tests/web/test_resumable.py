@@ -317,17 +317,21 @@ async def test_what_was_whole_when_a_process_was_killed_is_published_by_the_next
         assert all(name.endswith(".json") for name in server.staged())
 
 
-async def test_what_was_not_held_against_its_checksum_when_a_process_was_killed_does_not_count(root):
+@pytest.mark.parametrize("unchecked", [b"123", b"123456", b"1234567890"], ids=["none", "some", "all"])
+async def test_what_was_not_held_against_its_checksum_when_a_process_was_killed_does_not_count(root, unchecked):
+    """Not even if it seems to be whole."""
     async with serving(root) as server:
         url = await create(server, 10)
         await patch(server, url, 0, b"123")
         path = root / ".staging" / f"{job_id(url)}.kept"
         record = path.with_suffix(".kept.json")
         record.write_text(json.dumps(json.loads(record.read_text()) | {"checked": 3}))
-        path.write_bytes(b"123unchecked")
+        path.write_bytes(unchecked)
     async with serving(root) as server:
+        assert server.jobs.live()[0].bytes_done == 3
         assert await offset(server, f"/tus/{job_id(url)}") == 3
         assert path.read_bytes() == b"123"
+        assert server.published() == {}
 
 
 async def test_another_server_on_the_same_root_can_take_it_over(root):

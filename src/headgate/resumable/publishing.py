@@ -14,7 +14,16 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from headgate.config import Config
-from headgate.errors import DigestMismatch, HeadgateError, JobStopped, ServerError, TooLarge, UploadGone, UploadLocked
+from headgate.errors import (
+    DigestMismatch,
+    HeadgateError,
+    JobStopped,
+    ServerError,
+    StorageFailed,
+    TooLarge,
+    UploadGone,
+    UploadLocked,
+)
 from headgate.jobs import State
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
@@ -55,6 +64,8 @@ class Publisher:
             job.go_on()
             if record.parts:
                 await self._assemble(upload)
+            elif record.length not in (None, upload.offset):  # somebody has taken bytes away
+                raise StorageFailed
             digests = await self._digests(upload)
             if any(digests[algorithm] != digest for algorithm, digest in record.digests.items()):
                 raise DigestMismatch("The whole does not have the Repr-Digest that was sent with it.")

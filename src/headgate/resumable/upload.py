@@ -116,8 +116,9 @@ class Upload:
 
     @property
     def whole(self) -> bool:
-        """Is every byte there? Only where the length is known."""
-        return not self.record.parts and self.record.length == self.offset
+        """Is every byte there, and held against its checksum? Only where the length is known."""
+        record = self.record
+        return not record.parts and record.checked is None and record.length == self.offset
 
     async def note(self, *, durably: bool = True, **changes: object) -> None:
         """Write down what has changed of the record."""

@@ -10,6 +10,7 @@ Rules of this room:
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
@@ -127,7 +128,7 @@ class ResumableUploads:
             known=known,
         )
         upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record)
-        lease.job.reset(kept.size or 0)
+        lease.job.reset(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
         return upload
 
     async def _made_of(self, plan: Plan, owner: str) -> Upload | None:
