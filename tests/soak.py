@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults.aborts import many_aborts
-from faults.disk import SCENARIOS, every_fault
+from faults.disk import every_fault
 from faults.kills import kill_and_restart
+from faults.kills_resumable import kill_and_resume
 from faults.memory import slow_uploads
 from faults.races import race_exports, race_track, race_uploads
+from faults.scenarios import SCENARIOS
 from faults.stalls import MIB, StallResult, busy, crowded, saturated, terminating, watched
 from fuzz.bombard import PATIENT, bombard
 from support import serving
@@ -80,6 +82,19 @@ async def kills(soak: Soak) -> AsyncIterator[Row]:
         f"{measured} ({result.acknowledged:,} acknowledged)",
         f"{count:,} / 0 / 0",
         result.kills == count and not result.failures,
+        result.failures,
+    )
+
+
+async def resumed(soak: Soak) -> AsyncIterator[Row]:
+    count = soak.times(500)
+    with soak.root() as root:
+        result = await kill_and_resume(root, rounds=count, seed=soak.seed)
+    yield Row(
+        "kills -9 in the middle of resumable appends / offsets that are not those of the bytes",
+        f"{result.amid:,} / {len(result.failures)} ({result.finished:,} finished)",
+        f"{count:,} / 0",
+        result.amid == count and not result.failures,
         result.failures,
     )
 
@@ -202,7 +217,7 @@ async def memory(soak: Soak) -> AsyncIterator[Row]:
 
 
 PARTS: dict[str, Callable[[Soak], AsyncIterator[Row]]] = {
-    each.__name__: each for each in (kills, races, inputs, aborts, faults, stalls, memory)
+    each.__name__: each for each in (kills, resumed, races, inputs, aborts, faults, stalls, memory)
 }
 
 

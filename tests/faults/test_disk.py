@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import headgate.storage
-from faults.disk import CALLS, ERRORS, SCENARIOS, FailingCalls, every_fault
+from faults.disk import CALLS, ERRORS, FailingCalls, every_fault
+from faults.scenarios import SCENARIOS
 from headgate.errors import StorageUnusable
 from headgate.storage import LocalStorage
 

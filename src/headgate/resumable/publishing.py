@@ -9,6 +9,7 @@ Rules of this room:
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -120,18 +121,26 @@ class Publisher:
             upload.job.advance(part.offset)
 
     async def _spend_parts(self, upload: Upload) -> None:
-        """The parts of `upload` are its own now."""
+        """The parts of `upload` are its own now. It is published, whatever becomes of them."""
         for id_ in set(upload.record.parts):
             part = self._find(id_)
-            if part is None or part.job.state.ended:
-                continue
-            async with part.lease.hold() as job:
-                job.go_on()
-                if job.state is State.PAUSED:
-                    job.resume()
-                job.finish()
-                outcome = Outcome(name=part.name, size=part.offset, part_of=upload.job.id, ended_at=datetime.now(UTC))
+            if part is not None:
+                with suppress(HeadgateError):
+                    await self._spend(part, upload)
+
+    @staticmethod
+    async def _spend(part: Upload, whole: Upload) -> None:
+        async with part.lease.hold() as job:
+            if job.state is State.PAUSED:
+                job.resume()
+            job.go_on()
+            job.finish()
+            outcome = Outcome(name=part.name, size=part.offset, part_of=whole.job.id, ended_at=datetime.now(UTC))
+            try:
                 await part.note(outcome=outcome)
+            except HeadgateError:  # then nobody is told what has become of it
+                await part.kept.discard()
+            else:
                 await part.kept.drop()
 
     @staticmethod

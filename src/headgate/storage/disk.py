@@ -15,7 +15,7 @@ from headgate.errors import Busy, StorageFailed, StorageFull
 from headgate.storage.base import Entry
 from headgate.storage.pace import Pace
 
-__all__ = ["Disk", "entry_of", "mapped", "unhurried"]
+__all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,12 @@ def mapped() -> Iterator[None]:
         if error.errno in _BUSY:
             raise Busy("The server has no descriptor left for another file.") from error
         raise (StorageFull if error.errno in _FULL else StorageFailed) from error
+
+
+def close_quietly(fd: int) -> None:
+    """Close `fd`, of which nobody needs to know more: it is closed, whatever is said."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 def unhurried(things: Iterable[T]) -> Iterator[T]:

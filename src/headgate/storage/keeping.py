@@ -8,7 +8,7 @@ from uuid import UUID
 from headgate.errors import JobIdTaken
 from headgate.storage.base import Entry
 from headgate.storage.census import record_owner, written
-from headgate.storage.disk import Disk, entry_of, mapped, unhurried
+from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried
 from headgate.storage.kept import RECORD, SUFFIX, LocalKept, write_record
 from headgate.storage.ledger import Ledger
 from headgate.storage.publication import unlink
@@ -41,7 +41,7 @@ def create_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: str, record: str) 
                 unlink(name, disk.staging)
             raise
         finally:
-            os.close(fd)
+            close_quietly(fd)
     return LocalKept(disk, ledger.open(written(owner)), ledger, id_, record, status)
 
 

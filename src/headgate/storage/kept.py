@@ -22,7 +22,7 @@ from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import UploadGone, UploadLocked
 from headgate.storage.base import Entry, Expect, Published, expect_anything
-from headgate.storage.disk import Disk, mapped
+from headgate.storage.disk import Disk, close_quietly, mapped
 from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import REPLACEMENT, Publication, unlink
 from headgate.storage.staged import LocalStaged, lock
@@ -93,7 +93,7 @@ class LocalKept:
 
     async def __aenter__(self) -> Self:
         for _ in range(TRIES):
-            with suppress(BlockingIOError):
+            with suppress(UploadLocked):
                 self._staged = await uninterrupted(self._disk.run_names(self._open))
                 self.size = self._staged.size
                 self._account.has(self.size)
@@ -102,30 +102,34 @@ class LocalKept:
         raise UploadLocked
 
     def _open(self) -> LocalStaged:
-        try:
-            with mapped():
+        with mapped():
+            try:
                 fd = os.open(self._label, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
-        except Exception as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            except FileNotFoundError:
                 raise UploadGone from None
-            raise
-        try:
-            lock(fd)
-            staged = LocalStaged(self._disk, self._account, self._promise, fd, self._label, "")
-            staged.size = os.lseek(fd, 0, os.SEEK_END)
-        except BaseException:
-            os.close(fd)
-            raise
-        return staged
+            try:
+                lock(fd)
+                staged = LocalStaged(self._disk, self._account, self._promise, fd, self._label, "")
+                staged.size = os.lseek(fd, 0, os.SEEK_END)
+            except BlockingIOError:
+                close_quietly(fd)
+                raise UploadLocked from None
+            except BaseException:
+                close_quietly(fd)
+                raise
+            return staged
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         staged, self._staged = self._staged, None
-        if staged is not None:
+        if staged is None:
+            return
+        try:
             status = await uninterrupted(staged.leave())
             self.size, self.changed_at = status.st_size, status.st_mtime
-            self._account.has(self.size)
+        finally:
+            self._account.has(self.size or 0)
             self._account.reserve(0, 0)  # what is still to come is promised again to whoever brings it
 
     # While it is open.
@@ -174,7 +178,7 @@ class LocalKept:
                 self._account.written += part
         finally:
             await uninterrupted(staged.idle())
-            os.close(fd)
+            close_quietly(fd)
 
     async def read(self, offset: int, size: int) -> bytes:
         staged = self._file

@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from headgate.storage.disk import Disk, mapped
+from headgate.errors import StorageFailed
+from headgate.storage.disk import Disk, close_quietly, mapped
 from headgate.storage.ledger import Account
 
 __all__ = ["LocalStaged", "create_locked", "lock"]
@@ -153,18 +154,21 @@ class LocalStaged:
         if self._busy is not None:
             await asyncio.wait([self._busy])
             self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
-            self.size = os.fstat(self._fd).st_size
+            with mapped():
+                self.size = os.fstat(self._fd).st_size
 
     async def leave(self) -> os.stat_result:
         """Close a file that stays; return what the file system says of it."""
-        await self.idle()
+        with suppress(StorageFailed):
+            await self.idle()
         fd, self._fd = self._fd, -1
 
         def close() -> os.stat_result:
             try:
-                return os.fstat(fd)
+                with mapped():
+                    return os.fstat(fd)
             finally:
-                os.close(fd)
+                close_quietly(fd)
 
         return await self._disk.run_names(close)
 
