@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from headgate.errors import StorageFailed
 from headgate.storage.disk import Disk, close_quietly, mapped
 from headgate.storage.ledger import Account
 
@@ -154,13 +153,12 @@ class LocalStaged:
         if self._busy is not None:
             await asyncio.wait([self._busy])
             self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
-            with mapped():
+            with suppress(OSError):  # of an open file, it does not fail
                 self.size = os.fstat(self._fd).st_size
 
     async def leave(self) -> os.stat_result:
         """Close a file that stays; return what the file system says of it."""
-        with suppress(StorageFailed):
-            await self.idle()
+        await self.idle()
         fd, self._fd = self._fd, -1
 
         def close() -> os.stat_result:
