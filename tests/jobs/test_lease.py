@@ -142,8 +142,7 @@ async def test_a_cancellation_that_is_not_ours_stays_one(leased):
     await held.wait()
     waiting, _, _ = leased.hold()
     await asyncio.sleep(0)
-    go.set()
-    await task
+    assert await outcome(task) is Superseded
     assert leased.job.task is waiting
     waiting.cancel()  # it has been given the job, and does not know yet
     assert await outcome(waiting) is asyncio.CancelledError

@@ -159,3 +159,17 @@ async def test_a_client_that_stops_sending_is_not_waited_for(root, regime):
         writer.close()
         await writer.wait_closed()
         await eventually(lambda: not server.runner.server.connections, "the end of the connection")
+
+
+async def test_a_client_that_has_hung_up_is_not_waited_for(root, regime):
+    """Though more of it is here than is read for an answer."""
+    config = {"linger_size": 100_000, "linger_timeout": 60.0, "watch_interval": 0.05}
+    async with serving(root, handler_cancellation=regime, config=config) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"POST /upload?on_conflict=x HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM['Content-Type']}\r\n"
+        writer.write(head.encode() + b"Content-Length: 9000000\r\n\r\n" + b"x" * 1_500_000)
+        await eventually(lambda: server.runner.server.connections)
+        (connection,) = server.runner.server.connections
+        await eventually(lambda: not connection.transport.is_reading(), "the end of reading")
+        writer.transport.abort() if regime else writer.close()
+        await eventually(lambda: not server.runner.server.connections, "the end of the connection")

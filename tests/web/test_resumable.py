@@ -139,6 +139,23 @@ async def test_a_paused_upload_stays_paused_though_its_client_comes_anew(server)
     assert server.published() == {"a": b"1234567890"}
 
 
+async def test_a_rate_is_kept_though_its_client_comes_again_and_again(server):
+    """What had arrived when a request ended is kept, and paid for by the next."""
+    url = await create(server, 10**8)
+    job = await server.one_live_job()
+    job.narrow(10**6)
+    began = time.monotonic()
+    for _ in range(5):
+        at = await offset(server, url)
+        with held(b"x" * 4_000_000) as body:
+            task = asyncio.create_task(patch(server, url, at, body))
+            await eventually(lambda at=at: job.bytes_done > at)
+            task.cancel()
+            await asyncio.wait([task])
+    moved = await offset(server, url)
+    assert moved < 10**6 * (time.monotonic() - began + 1) + 1_500_000
+
+
 async def test_an_interrupted_upload_can_be_paused_and_resumed(server):
     await create(server, 10)
     job = await server.one_live_job()

@@ -84,6 +84,11 @@ class Gate:
                 if self._resumed is None:
                     return piece
 
+    def charge(self, size: int) -> None:
+        """Count `size` bytes that have passed without being asked for."""
+        for throttle, share in self._throttles:
+            throttle.charge(share, size)
+
     async def pay(self, size: int) -> None:
         """Wait until `size` bytes may pass, all of them at once."""
         while size:

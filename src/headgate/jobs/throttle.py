@@ -81,6 +81,10 @@ class Throttle:
         self._arrange(self._due - LEAD - now)
         return await turn
 
+    def charge(self, share: Share, size: int) -> None:
+        """Count `size` bytes that have passed without being asked for: who takes next waits until they are paid for."""
+        self._serve(max(share.had, self._served - self._rate * GRACE), share, size, time.monotonic())
+
     def change(self, rate: int) -> None:
         """From now on, `rate` bytes per second. What has passed already is paid for at the new rate, up to the lead."""
         now = time.monotonic()

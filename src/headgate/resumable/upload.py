@@ -229,7 +229,9 @@ class Upload:
         await kept.settle()
         rest = data[(kept.size or 0) - before :]
         with suppress(HeadgateError):  # it may be why adding was stopped
-            kept.write_last(rest + body.rest())
+            rest += body.rest()
+            kept.write_last(rest)
+            job.gate.charge(len(rest))
             if isinstance(job.cause, Superseded) and job.gate.open:
                 # Its client has come back on another connection: what it sent on this one may be here in part.
                 with suppress(TimeoutError, Disconnected):

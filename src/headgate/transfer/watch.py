@@ -20,7 +20,7 @@ from headgate.config import Config
 from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer, TooSlow
 from headgate.jobs import Job, State
 
-__all__ = ["Waited", "Watch", "taken"]
+__all__ = ["Waited", "Watch", "has_hung_up", "taken"]
 
 #: So many probes without an answer end a connection.
 PROBES = 4
@@ -63,6 +63,13 @@ def taken(request: web.Request, job: Job) -> int:
     except (AttributeError, OSError, struct.error):  # no TCP (a Unix socket): then what left our buffers
         return job.bytes_done
     return acked
+
+
+def has_hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Has the client said its last word? The kernel knows, though nothing is read."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _probe(sock: socket.socket, seconds: float) -> None:
@@ -131,13 +138,10 @@ class Watch:
         transport = self._request.transport
         if self._job.gate.open or not isinstance(transport, asyncio.ReadTransport) or transport.is_reading():
             return False
-        sock = transport.get_extra_info("socket")
         if not self._probed:
             self._probed = True
-            _probe(sock, self._config.idle_timeout)
-        poll = select.poll()
-        poll.register(sock, select.POLLRDHUP)
-        return bool(poll.poll(0))
+            _probe(transport.get_extra_info("socket"), self._config.idle_timeout)
+        return has_hung_up(transport)
 
     def _look(self) -> None:
         self._handle = self._loop.call_later(self._config.watch_interval, self._look)

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from headgate.config import Config
+from headgate.transfer.watch import has_hung_up
 
 __all__ = ["Answer", "json_answer", "rfc3339"]
 
@@ -43,13 +44,16 @@ class Answer(web.Response):
                 request.protocol.force_close()  # or aiohttp would read on, without a limit in bytes
 
     async def _linger(self, request: web.Request) -> None:
-        """Drop what still comes. A client that sends too much of it is read no further: it blocks, or looks up."""
+        """Drop what still comes. A client that sends too much of it is read no further: it blocks, or looks up.
+
+        Unless it has hung up: then no more comes than is here, and to read it is to learn of the end.
+        """
         left, until = self._config.linger_size, time.monotonic() + self._config.linger_timeout
         # A look now and then: once a handler has returned, aiohttp tells nobody that the client is gone.
-        while request.transport is not None and (seconds := until - time.monotonic()) > 0:
+        while (transport := request.transport) is not None and (seconds := until - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(seconds, self._config.watch_interval)):
-                    if left <= 0:
+                    if left <= 0 and not has_hung_up(transport):
                         await asyncio.Event().wait()
                     data = await request.content.readany()
                     if not data:
