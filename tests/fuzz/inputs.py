@@ -74,6 +74,52 @@ VALUES = {
     "Upgrade": ("websocket",),
 }
 
+COUNTS = ("0", "5", "10", "4", "-1", "1e3", "9" * 19, "9999999999999", "x", "", "5;a", " 5", "\u0665", "0x5", "5, 5")
+
+#: Headers of resumable uploads, in both protocols.
+RESUMABLE = {
+    "Tus-Resumable": ("1.0.0", "1.0.0", "1.0.0", "0.2.2", "", "\xff"),
+    "Upload-Length": ("10", "10", "10", *COUNTS),
+    "Upload-Offset": ("0", "0", "5", "10", *COUNTS),
+    "Upload-Defer-Length": ("1", "1", "0", "true", ""),
+    "Upload-Metadata": (
+        "filename YQ==",
+        "filename",
+        "a,b,c",
+        "a YQ==,a YQ==",
+        "\xff",
+        ",",
+        "filename Li4v",
+        "x" * 5000,
+    ),
+    "Upload-Concat": (
+        "partial",
+        "partial",
+        "final;",
+        "final;/tus/x",
+        "final;http://[",
+        "final;{id} {id}",
+        "x",
+        "\xff;",
+    ),
+    "Upload-Checksum": ("sha1 YQ==", "sha1", "crc32 YQ==", "md5 " + "A" * 22 + "==", "\xff", ""),
+    "Upload-Complete": ("?0", "?0", "?1", "?1", "?2", "1", "?1;a=b", "?0, ?1", "\xff", ""),
+    "Upload-Incomplete": ("?0", "?1", "x"),
+    "Upload-Draft-Interop-Version": ("3", "5", "6", "8", "9", "7", "x", "8;a", ""),
+    "X-HTTP-Method-Override": ("PATCH", "DELETE", "HEAD", "BREW", "", "\xff", "post"),
+    "Content-Disposition": (
+        'inline; filename="a b"',
+        "inline; filename*=utf-8''%00",
+        "inline;;;",
+        "\xff",
+        'x; filename="',
+    ),
+    "Content-Type": ("application/offset+octet-stream", "application/partial-upload", "", "x", "\xff/\xff"),
+}
+
+#: A few ids that are tried again and again, so that they may be there.
+IDS = tuple(f"00000000-0000-4000-8000-0000000000{number:02d}" for number in range(20))
+
 CONTENT_TYPES = (
     *(f"multipart/form-data; boundary={BOUNDARY}", f'Multipart/Form-Data; charset=utf-8; boundary="{BOUNDARY}"'),
     *("multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=x", "text/plain", ""),
@@ -216,9 +262,39 @@ def change(dice: random.Random) -> bytes:
     return _assemble(dice, f"{method} {path}", [("Content-Type", type_), *_headers(dice)], body)
 
 
+def resumable(dice: random.Random) -> bytes:
+    """An upload by tus or by the IETF's protocol: created, looked at, added to, ended; mostly not as it should be."""
+    by_tus = dice.random() < 0.6
+    id_ = dice.choice(IDS)
+    if dice.random() < 0.4:
+        line = f"POST {'/tus/' if by_tus else '/upload'}"
+        wanted = ["Upload-Length"] if by_tus else ["Upload-Complete"]
+        fixed = [("Job-Id", id_)] if dice.random() < 0.6 else []
+    else:
+        method = dice.choice(("PATCH", "PATCH", "PATCH", "HEAD", "DELETE", "GET", "OPTIONS", "POST"))
+        line = f"{method} /{'tus' if by_tus else 'uploads'}/{id_ if dice.random() < 0.9 else 'x%00'}"
+        wanted = ["Upload-Offset"] if by_tus else ["Upload-Offset", "Upload-Complete"]
+        fixed = []
+    if by_tus:
+        wanted.append("Tus-Resumable")
+    type_ = "application/offset+octet-stream" if by_tus else "application/partial-upload"
+    chosen = {
+        *(name for name in wanted if dice.random() < 0.95),
+        *dice.sample(sorted(RESUMABLE), dice.choice((0, 0, 1, 2))),
+    }
+    headers = [
+        (name, dice.choice(RESUMABLE[name]).replace("{id}", f"/tus/{dice.choice(IDS)}")) for name in sorted(chosen)
+    ]
+    if "Content-Type" not in chosen and dice.random() < 0.9:
+        fixed.append(("Content-Type", type_))
+    body = dice.randbytes(dice.choice((0, 0, 5, 10, 11, 5000)))
+    others = [each for each in _headers(dice) if each[0] not in {name for name, _ in (*fixed, *headers)}]
+    return _assemble(dice, line, [*fixed, *headers, *others], body)
+
+
 def broken(dice: random.Random) -> bytes:
     """A request that is not even HTTP any more, mostly."""
-    return mutated(dice, dice.choice((upload, export, control, file, change))(dice), dice.choice((1, 3, 10)))
+    return mutated(dice, dice.choice((upload, export, control, file, change, resumable))(dice), dice.choice((1, 3, 10)))
 
 
 def garbage(dice: random.Random) -> bytes:
@@ -231,10 +307,11 @@ KINDS: dict[str, Callable[[random.Random], bytes]] = {
     "control": control,
     "file": file,
     "change": change,
+    "resumable": resumable,
     "broken": broken,
     "garbage": garbage,
 }
-WEIGHTS = (10, 3, 2, 4, 2, 5, 1)
+WEIGHTS = (10, 3, 2, 4, 2, 10, 5, 1)
 
 
 def request(dice: random.Random) -> bytes:

@@ -110,6 +110,17 @@ async def test_the_method_may_come_in_a_header(server, method):
     assert answer.status == {"PATCH": 204, "DELETE": 204, "HEAD": 200}[method]
 
 
+async def test_no_other_method_comes_with_options(root):
+    """Which anybody may send."""
+    async with serving(root, authenticate=token_users) as server:
+        url = await create(server, 5, headers=as_user("alice"))
+        for method in ("PATCH", "DELETE", "HEAD", "POST"):
+            for where in (url, "/tus/"):
+                answer = await call(server, "OPTIONS", where, {"X-HTTP-Method-Override": method, "Upload-Length": "1"})
+                assert (answer.status, answer["Tus-Version"]) == (200, "1.0.0")
+        assert (await call(server, "HEAD", url, as_user("alice"))).status == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [

@@ -86,7 +86,9 @@ class TusRoutes:
     @staticmethod
     def _serving(handlers: Handlers) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def serve(request: web.Request) -> web.StreamResponse:
-            method = request.headers.get("X-HTTP-Method-Override", request.method).upper()
+            method = request.method
+            if method != hdrs.METH_OPTIONS:  # nobody was asked who they are, for what it tells
+                method = request.headers.get("X-HTTP-Method-Override", method).upper()
             if method not in handlers:
                 raise web.HTTPMethodNotAllowed(method, handlers)
             if method != "OPTIONS":
