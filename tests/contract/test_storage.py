@@ -9,7 +9,7 @@ import pytest
 
 from headgate.config import OnConflict
 from headgate.errors import FileNotFound, NameTaken
-from headgate.storage import LocalStorage, Storage
+from headgate.storage import LocalStorage, Order, Storage
 
 REJECT, RENAME, REPLACE = OnConflict.REJECT, OnConflict.RENAME, OnConflict.REPLACE
 
@@ -60,13 +60,29 @@ async def test_what_is_published_is_listed_by_name(storage):
     await put(storage, *((name, name.encode() * 100) for name in names))
     async with staged(storage, ("c", b"x")):
         wanted = sorted(names, key=str.encode)
-        listed = await storage.list("", 100)
+        listed = await storage.list(None, 100)
         assert [entry.name for entry in listed] == wanted
         assert [entry.size for entry in listed] == [100 * len(name.encode()) for name in wanted]
         assert all(entry.modified_at.tzinfo is not None for entry in listed)
-        assert [entry.name for entry in await storage.list("a", 2)] == wanted[2:4]
-        assert [entry.name for entry in await storage.list("a a", 1)] == ["a b"]
-        assert await storage.list("ä", 5) == []
+        assert [entry.name for entry in await storage.list((0, b"a"), 2)] == wanted[2:4]
+        assert [entry.name for entry in await storage.list((0, b"a a"), 1)] == ["a b"]
+        assert await storage.list((0, "ä".encode()), 5) == []
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_list_comes_in_any_order_and_from_any_place_on(storage, order, descending):
+    """Those that are the same in it, by name; what has gone meanwhile leaves its place."""
+    for name, size in (("b", 5), ("a", 5), ("ä", 300), ("c", 0), ("B", 5), ("z", 17)):
+        await put(storage, (name, b"x" * size))
+    every = await storage.list(None, 100, order, descending=descending)
+    assert every == sorted(every, key=order.place, reverse=descending)
+    assert len(every) == 6
+    for start in range(6):
+        place = order.place(every[start])
+        assert await storage.list(place, 2, order, descending=descending) == every[start + 1 : start + 3]
+    await storage.delete(every[2].name)
+    assert await storage.list(order.place(every[2]), 9, order, descending=descending) == every[3:]
 
 
 async def test_what_is_deleted_is_gone_and_its_name_free(storage):
@@ -90,7 +106,7 @@ async def test_a_delete_that_is_cancelled_is_done_all_the_same(storage):
     task.cancel()
     await asyncio.wait([task])
     assert await get(storage, "a") is None
-    assert await storage.list("", 5) == []
+    assert await storage.list(None, 5) == []
 
 
 async def test_what_was_written_is_published_whole(storage):

@@ -106,6 +106,7 @@ async def test_a_round_trip(served, tmp_path):
     code, out, err = await run(served, "upload", "a b.txt", 'ü".txt', cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.splitlines() == ["a b.txt uploaded, 10 B", 'ü".txt uploaded, 0 B']
+    assert (await run(served, "files", "--sort", "-size"))[0] == 0
     code, out, _ = await run(served, "files")
     assert [line.split("\t")[:2] for line in out.splitlines()] == [["a b.txt", "10"], ['ü".txt', "0"]]
     code, out, _ = await run(served, "export", "a b.txt", "-o", "copy", cwd=tmp_path)

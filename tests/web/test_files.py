@@ -51,6 +51,27 @@ async def test_generated_exports_come_first(root):
         assert await names(server, "?after=a") == ([], None)
 
 
+@pytest.mark.parametrize("sort", ["name", "-name", "size", "-size", "modified", "-modified"])
+async def test_a_list_may_be_sorted_and_still_comes_in_pages(server, root, sort):
+    """``next`` goes on where a page ended, in every order."""
+    for number, name in enumerate(["b", "a", "c:d", "ä"]):
+        (root / name).write_bytes(b"x" * (number // 2))
+        os.utime(root / name, (10**9 - number, 10**9 - number))
+    right = {"name": ["a", "b", "c:d", "ä"], "size": ["a", "b", "c:d", "ä"], "modified": ["ä", "c:d", "a", "b"]}
+    wanted = right[sort.removeprefix("-")][:: -1 if sort.startswith("-") else 1]
+    got, query = [], f"?sort={sort}&limit=1"
+    while query:
+        some, after = await names(server, query)
+        got += some
+        query = after and f"?sort={sort}&limit=1&after={quote(after, safe='')}"
+    assert got == wanted
+
+
+@pytest.mark.parametrize("query", ["?sort=x", "?sort=", "?sort=--size", "?sort=size&after=x", "?sort=size&after=-1:a"])
+async def test_an_order_that_is_none_is_refused(server, query):
+    assert (await listed(server, query))[0] == 422
+
+
 async def test_a_long_list_comes_in_pages_by_name(server, root):
     """In the order of the names' bytes; each name once, whatever comes and goes between two pages."""
     wanted = [*sorted((f"f {number}" for number in range(25)), key=str.encode), "ä", "漢"]

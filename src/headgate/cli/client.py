@@ -172,16 +172,22 @@ async def _rate(context: Context, id_: str, rate: int | None) -> None:
 
 
 @command
-async def _files(context: Context) -> None:
+@click.option(
+    "--sort",
+    type=click.Choice([sign + key for key in ("name", "size", "modified") for sign in ("", "-")]),
+    default="name",
+    help="In which order; -size is the largest first.",
+)
+async def _files(context: Context, sort: str) -> None:
     """What can be exported."""
     files: list[Any] = []
-    path = "files"
+    path = first = f"files?sort={sort}"
     while True:
         page = await context.remote.call("GET", path)
         files += page["files"]
         if page["next"] is None:
             break
-        path = f"files?after={quote(page['next'], safe='')}"
+        path = f"{first}&after={quote(page['next'], safe='')}"
     context.show.files(files)
 
 

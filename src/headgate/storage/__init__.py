@@ -1,6 +1,18 @@
 """Where files live: the contract in `base`, and a directory of this machine in `local`. Knows neither HTTP nor jobs."""
 
-from headgate.storage.base import Entry, Expect, Kept, Published, Source, Stage, Staged, Storage, expect_anything
+from headgate.storage.base import (
+    Entry,
+    Expect,
+    Kept,
+    Order,
+    Place,
+    Published,
+    Source,
+    Stage,
+    Staged,
+    Storage,
+    expect_anything,
+)
 from headgate.storage.local import LocalStorage
 
 __all__ = [
@@ -8,6 +20,8 @@ __all__ = [
     "Expect",
     "Kept",
     "LocalStorage",
+    "Order",
+    "Place",
     "Published",
     "Source",
     "Stage",

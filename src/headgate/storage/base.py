@@ -13,13 +13,26 @@ promised is free again when it has ended.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 from uuid import UUID
 
 from headgate.config import OnConflict
 
-__all__ = ["Entry", "Expect", "Kept", "Published", "Source", "Stage", "Staged", "Storage", "expect_anything"]
+__all__ = [
+    "Entry",
+    "Expect",
+    "Kept",
+    "Order",
+    "Place",
+    "Published",
+    "Source",
+    "Stage",
+    "Staged",
+    "Storage",
+    "expect_anything",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,27 @@ class Entry:
     modified_at: datetime
     #: A strong validator (RFC 9110, 8.8.1): another whenever the content is another.
     etag: str
+
+
+class Order(StrEnum):
+    """By what files are listed; those that are the same in it, by name."""
+
+    NAME = "name"  #: the bytes of its UTF-8
+    SIZE = "size"
+    MODIFIED = "modified"
+
+    def place(self, entry: Entry) -> "Place":
+        """Where `entry` stands in a list that is ordered so."""
+        number = 0
+        if self is Order.SIZE:
+            number = entry.size
+        elif self is Order.MODIFIED:
+            number = round(entry.modified_at.timestamp() * 1_000_000)
+        return number, entry.name.encode()
+
+
+#: A place in a list: size in bytes or time in microseconds, or 0; and a name. Nobody need stand there.
+Place = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +289,11 @@ class Storage(Protocol):
     async def look(self, name: str) -> Entry | None:
         """What is published as `name` now, if anything is. Raises StorageFailed."""
 
-    async def list(self, after: str, most: int) -> Sequence[Entry]:
-        """Up to `most` published files whose names come after `after` (all of them after the empty one), in the order
-        of their UTF-8 bytes. Raises StorageFailed."""
+    async def list(
+        self, after: Place | None, most: int, order: Order = Order.NAME, *, descending: bool = False
+    ) -> Sequence[Entry]:
+        """Up to `most` published files in `order`, from the first that comes after the place `after`. Raises
+        StorageFailed."""
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
         """Remove the published file `name`, durably, if it is as `expect` wants it. Sources that are open keep it.

@@ -8,14 +8,16 @@ import fcntl
 import heapq
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 from secrets import token_hex
+from typing import TypeVar
 from uuid import uuid4
 
 from headgate.errors import InvalidName
 from headgate.names import check_name
-from headgate.storage.base import Entry, Expect
+from headgate.storage.base import Entry, Expect, Order, Place
 from headgate.storage.census import owner_of
 from headgate.storage.disk import Disk, entry_of, mapped, unhurried
 from headgate.storage.ledger import Possession, Possessions
@@ -23,6 +25,8 @@ from headgate.storage.publication import unlink
 from headgate.storage.source import open_published
 
 __all__ = ["list_published", "look", "remove"]
+
+T = TypeVar("T")
 
 
 def look(disk: Disk, name: str) -> Entry | None:
@@ -35,28 +39,43 @@ def look(disk: Disk, name: str) -> Entry | None:
     return entry_of(name, status) if stat.S_ISREG(status.st_mode) else None
 
 
-def list_published(disk: Disk, after: str, most: int) -> list[Entry]:
-    """Up to `most` published files whose names come after `after`, in the order of their UTF-8 bytes.
-
-    Raises StorageFailed.
-    """
+def list_published(disk: Disk, after: Place | None, most: int, order: Order, *, descending: bool) -> list[Entry]:
+    """Up to `most` published files in `order` that come after the place `after`. Raises StorageFailed."""
+    if order is not Order.NAME:  # then every one has to be looked at
+        return [entry for entry, _ in _first(_entries(disk, order), after, most, descending=descending)]
     listed: list[Entry] = []
-    names = [after.encode()]
-    while names and len(listed) < most:  # again if some were gone before they were looked at: fewer must mean no more
+    while len(listed) < most:  # again if some were gone before they were looked at: fewer must mean no more
         wanted = most - len(listed)
-        with mapped(), os.scandir(disk.root) as entries:
-            names = heapq.nsmallest(wanted, _names(entries, names[-1]))
-        listed += [entry for raw in unhurried(names) if (entry := look(disk, raw.decode())) is not None]
+        names = [place[1].decode() for _, place in _first(_names(disk), after, wanted, descending=descending)]
+        listed += [entry for name in unhurried(names) if (entry := look(disk, name)) is not None]
         if len(names) < wanted:
             break
+        after = (0, names[-1].encode())
     return listed
 
 
-def _names(entries: Iterator[os.DirEntry[str]], after: bytes) -> Iterator[bytes]:
-    for entry in unhurried(entries):
-        with suppress(InvalidName):
-            if entry.is_file(follow_symlinks=False) and (name := check_name(entry.name).encode()) > after:
-                yield name
+def _first(
+    things: Iterable[tuple[T, Place]], after: Place | None, most: int, *, descending: bool
+) -> list[tuple[T, Place]]:
+    """The first `most` of `things` after the place `after`."""
+    some = (each for each in things if after is None or (each[1] < after if descending else each[1] > after))
+    choose = heapq.nlargest if descending else heapq.nsmallest
+    return choose(most, some, key=itemgetter(1))
+
+
+def _names(disk: Disk) -> Iterator[tuple[None, Place]]:
+    with mapped(), os.scandir(disk.root) as entries:
+        for entry in unhurried(entries):
+            with suppress(InvalidName):
+                if entry.is_file(follow_symlinks=False):
+                    yield None, (0, check_name(entry.name).encode())
+
+
+def _entries(disk: Disk, order: Order) -> Iterator[tuple[Entry, Place]]:
+    for _, (_, name) in _names(disk):
+        entry = look(disk, name.decode())
+        if entry is not None:
+            yield entry, order.place(entry)
 
 
 def remove(disk: Disk, name: str, expect: Expect) -> tuple[int, Possessions]:

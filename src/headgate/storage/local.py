@@ -23,7 +23,7 @@ from uuid import UUID
 
 from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
-from headgate.storage.base import Entry, Expect, expect_anything
+from headgate.storage.base import Entry, Expect, Order, Place, expect_anything
 from headgate.storage.catalog import list_published, look, remove
 from headgate.storage.census import record_owner, take_census
 from headgate.storage.disk import Disk
@@ -139,8 +139,10 @@ class LocalStorage:
     async def look(self, name: str) -> Entry | None:
         return await self._disk.run_names(lambda: look(self._disk, name))
 
-    async def list(self, after: str, most: int) -> list[Entry]:
-        return await self._disk.run(lambda: list_published(self._disk, after, most))
+    async def list(
+        self, after: Place | None, most: int, order: Order = Order.NAME, *, descending: bool = False
+    ) -> list[Entry]:
+        return await self._disk.run(lambda: list_published(self._disk, after, most, order, descending=descending))
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
         fd, gone = await uninterrupted(self._disk.run_names(lambda: remove(self._disk, name, expect)))

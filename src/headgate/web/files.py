@@ -11,7 +11,7 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import InvalidOption
 from headgate.names import check_name
-from headgate.storage import Entry, Storage
+from headgate.storage import Entry, Order, Place, Storage
 from headgate.web.answer import Answer, json_answer, rfc3339
 from headgate.web.expect import deferred
 from headgate.web.exports import ExportRoutes
@@ -39,16 +39,18 @@ class FileRoutes:
         router.add_delete("/files/{name}", self.delete, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> Answer:
-        """What can be exported, by name: at most ``?limit=``, those after ``?after=``; generated ones come first."""
+        """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
         limit = self._limit(request.query.get("limit"))
+        order, descending = _order(request.query.get("sort", Order.NAME))
         after = request.query.get("after", "")
-        entries = await self._storage.list(check_name(after) if after else "", limit + 1)
+        place = _place(after, order) if after else None
+        entries = await self._storage.list(place, limit + 1, order, descending=descending)
         more = len(entries) > limit
         # A file that somebody put under the name of a generated export cannot be asked for.
         files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
         body = {
             "files": files if after else self._generated + files,
-            "next": entries[limit - 1].name if more else None,
+            "next": _told(entries[limit - 1], order) if more else None,
         }
         return json_answer(body)
 
@@ -78,6 +80,30 @@ class FileRoutes:
 
         await self._storage.delete(name, expect)
         return Answer(status=204)
+
+
+def _order(text: str) -> tuple[Order, bool]:
+    """``size``, or ``-size`` for the largest first. Raises InvalidOption."""
+    try:
+        return Order(text.removeprefix("-")), text.startswith("-")
+    except ValueError:
+        raise InvalidOption(f"sort must be one of {', '.join(Order)}, or that with a - before it.") from None
+
+
+def _told(entry: Entry, order: Order) -> str:
+    """Where `entry` stands, for a client to go on from there."""
+    number, _ = order.place(entry)
+    return entry.name if order is Order.NAME else f"{number}:{entry.name}"
+
+
+def _place(text: str, order: Order) -> Place:
+    """The place that `_told` told. Raises InvalidOption, InvalidName."""
+    if order is Order.NAME:
+        return 0, check_name(text).encode()
+    number, _, name = text.partition(":")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 20):
+        raise InvalidOption("after must be what next was.")
+    return int(number), check_name(name).encode()
 
 
 def _json(name: str, entry: Entry | None) -> dict[str, Any]:
