@@ -10,11 +10,13 @@ import aiohttp
 from e2e.conftest import running
 from support import eventually
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+HOME = Path(__file__).parents[2]
+README = (HOME / "README.md").read_text()
+RESUMABLE = (HOME / "docs" / "resumable.md").read_text()
 
 
-def blocks(language, containing):
-    return [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text]
+def blocks(language, containing, document=README):
+    return [text for text in re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL) if containing in text]
 
 
 async def test_the_curl_lines_can_be_pasted(root, tmp_path):
@@ -37,6 +39,24 @@ async def test_the_curl_lines_can_be_pasted(root, tmp_path):
     assert out.count('"state": "running", "owner": "anonymous", "names": ["big.bin"]') == 1
     assert (tmp_path / "whole.bin").stat().st_size == 200_000_000
     assert server.files() == ["big.bin", "rows.csv"]
+
+
+async def test_the_resumable_curl_lines_can_be_pasted(root, tmp_path):
+    """Both protocols: sent in two pieces, and in one that is told where to resume."""
+    (tmp_path / "big.bin").write_bytes(bytes(range(256)) * 10_000)
+    lines = "".join(blocks("sh", "127.0.0.1:8080", RESUMABLE))
+    async with running(root) as server:
+        shell = await asyncio.create_subprocess_exec(
+            *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        out = (await shell.communicate())[0].decode()
+        assert "Upload-Offset: 1000000" in out
+        assert "HTTP/1.1 104 " in out
+        assert server.files() == ["big.bin", "big2.bin"]
+        assert (root / "big.bin").read_bytes() == (root / "big2.bin").read_bytes() == bytes(range(256)) * 10_000
 
 
 async def test_the_embedding_example_runs(tmp_path):
