@@ -69,13 +69,10 @@ def create_app(
     authenticate = authenticate or only_user
     open_to_all = HEALTH_ROUTES | PAGE_ROUTES | SESSION_ROUTES
 
-    app = web.Application(
-        middlewares=[
-            problems(config),
-            cors(config.cors_origins),
-            authentication(authenticate, open_to_all=open_to_all),
-        ]
-    )
+    middlewares = [problems(config), authentication(authenticate, open_to_all=open_to_all)]
+    if config.cors_origins:  # each is a frame that a slow transfer holds on to
+        middlewares.insert(1, cors(config.cors_origins))
+    app = web.Application(middlewares=middlewares)
     app[JOBS] = jobs
     reserved = frozenset(generated)
     resumable = ResumableUploads(config, jobs, storage, reserved=reserved, on_received=on_received)
