@@ -17,7 +17,7 @@ MAY = {
     "config": {"errors"},
     "names": {"errors"},
     "wire": {"errors"},
-    "jobs": {"errors"},
+    "jobs": {"errors", "aio"},
     "storage": {"errors", "config", "names", "aio"},
     "transfer": {"errors", "aio", "config", "names", "wire", "jobs", "storage"},
     "resumable": {"errors", "aio", "config", "names", "wire", "jobs", "storage", "transfer"},

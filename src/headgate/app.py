@@ -21,7 +21,7 @@ from headgate.web.page import PAGE_ROUTES, PageRoutes
 from headgate.web.problems import problems
 from headgate.web.resumable import tell_all
 from headgate.web.session import SESSION_ROUTES, SessionRoutes
-from headgate.web.tus import TusRoutes
+from headgate.web.tus import TusRoutes, say_version
 from headgate.web.unrouted import Unrouted
 from headgate.web.uploads import UploadRoutes
 
@@ -110,6 +110,7 @@ def create_app(
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)
     app.on_response_prepare.append(tell_all)
+    app.on_response_prepare.append(say_version)
     app.on_response_prepare.append(exposing(config.cors_origins))
     app.on_response_prepare.append(_harden)
     return app

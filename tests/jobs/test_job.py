@@ -13,7 +13,7 @@ ALLOWED = {
     State.RUNNING: "paused interrupted finishing terminated failed",
     State.PAUSED: "running interrupted terminated failed",
     State.INTERRUPTED: "running paused terminated failed",
-    State.FINISHING: "completed failed",
+    State.FINISHING: "completed failed interrupted",
     State.COMPLETED: "",
     State.TERMINATED: "",
     State.FAILED: "",

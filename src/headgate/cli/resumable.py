@@ -112,7 +112,10 @@ class _Sending:
                 if offset < self._size:
                     await self._append(id_, offset)
                 self._memory.forget()
-                return await self._remote.call("GET", f"jobs/{id_}")
+                job = await self._remote.call("GET", f"jobs/{id_}")
+                if job["state"] != "completed":
+                    raise LocalError(f"{self._path} has changed while it was sent.")
+                return job
             except (Problem, Unreachable) as error:
                 passes = _passes(error) and self.known
                 if not passes or time.monotonic() - since > GIVE_UP:

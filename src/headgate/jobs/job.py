@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Terminated
+from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Superseded, Terminated
 from headgate.jobs.gate import Gate
 from headgate.jobs.meter import Meter
 from headgate.jobs.states import Kind, State, check_transition
@@ -41,6 +41,7 @@ class Job:
         "bytes_total",
         "cancels",
         "cause",
+        "committed",
         "created_at",
         "ended_at",
         "ended_by",
@@ -50,6 +51,7 @@ class Job:
         "names",
         "owner",
         "reason",
+        "refusal",
         "state",
     )
 
@@ -88,6 +90,10 @@ class Job:
         self._task: asyncio.Task[object] | None = None
         #: How often the attached task was cancelled by us.
         self.cancels = 0
+        #: Why it could not be ended, though it was to.
+        self.refusal: HeadgateError | None = None
+        #: Every byte is there: a task that is to publish it comes, even while the table is about to close.
+        self.committed = False
         self._over = False
         self._ended: asyncio.Event | None = None  # made for the first who waits: it is most of a job's own memory
         self._meter = Meter(self._began)
@@ -185,7 +191,7 @@ class Job:
     def interrupt(self, reason: str | None) -> None:
         """The task has left the job to another, because of `reason`. One that is paused stays so."""
         self.reason = reason or self.reason
-        if self.state is State.RUNNING:
+        if self.state in (State.RUNNING, State.FINISHING):
             self._to(State.INTERRUPTED)
 
     def narrow(self, rate: int | None) -> None:
@@ -215,12 +221,20 @@ class Job:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
         if self._is_ending or (self.cause is not None and not cause.final):
             return
-        self.cause = cause
+        self.cause, self.refusal = cause, None
         if self._task is not None:
             self.cancels += 1
             self._task.cancel()
         elif self._unattended is not None:
             self._unattended()
+
+    def retract(self, refusal: HeadgateError) -> None:
+        """The job cannot be ended, because of `refusal`: it goes on. Whoever waits for its end learns that."""
+        self.cause = None if self._task is None else Superseded()
+        self.refusal = refusal
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended.set()
 
     def stopped(self) -> None:
         """The task has ended because of the cause: record the outcome."""
@@ -256,7 +270,7 @@ class Job:
             self._ended.set()
 
     async def wait_ended(self) -> None:
-        """Wait until the job is over and everything of it is gone (G1)."""
+        """Wait until the job is over and everything of it is gone (G1), or is refused to end."""
         if not self._over:
             self._ended = self._ended or asyncio.Event()
             await self._ended.wait()

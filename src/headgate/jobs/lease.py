@@ -9,9 +9,11 @@ Rules of this room:
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 
-from headgate.errors import AlreadyFinished, JobStopped, ServerError, ShuttingDown, Superseded
+from headgate.aio import uninterrupted
+from headgate.errors import AlreadyFinished, JobStopped, ServerError, ShuttingDown, Superseded, UploadLocked
 from headgate.jobs.job import Job
 from headgate.jobs.run import Run
 from headgate.jobs.states import State
@@ -19,15 +21,33 @@ from headgate.jobs.states import State
 __all__ = ["Hold", "Lease"]
 
 
+async def _nothing() -> None:
+    """There is nothing to remove."""
+
+
 class Lease:
-    """`job`, and who holds it. `leave`: the table lets go of the job. `closing`: is the table about to close?"""
+    """`job`, and who holds it. `leave`: the table lets go of the job. `closing`: is the table about to close? `admit`
+    raises Busy if too many are held; `idle`: jobs that nobody holds."""
 
-    __slots__ = ("_closing", "_leave", "_next", "job")
+    __slots__ = ("_admit", "_closing", "_idle", "_leave", "_next", "discard", "job")
 
-    def __init__(self, job: Job, leave: Callable[[Job], None], closing: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        leave: Callable[[Job], None],
+        closing: Callable[[], bool],
+        admit: Callable[[], None],
+        idle: set[Job],
+    ) -> None:
         self.job = job
         self._leave = leave
         self._closing = closing
+        self._admit = admit
+        self._idle = idle
+        idle.add(job)
+        #: Removes all that the job has, before it ends for good. Raises UploadLocked if that cannot be: it goes on.
+        self.discard: Callable[[], Awaitable[None]] = _nothing
         self._next: tuple[asyncio.Task[object], asyncio.Future[None]] | None = None
 
     def hold(self) -> "Hold":
@@ -44,23 +64,30 @@ class Lease:
     def release(self) -> None:
         """Hand the job on, to whoever waits for it; let go of it if it has ended."""
         waiting, self._next = self._next, None
-        if self.job.state.ended or self._closing():
+        self._idle.add(self.job)
+        if self.job.state.ended or (self._closing() and not self.job.committed):
+            self._idle.discard(self.job)
             self._leave(self.job)
             if waiting is not None and not waiting[1].done():
                 waiting[1].set_exception(AlreadyFinished() if self.job.state.ended else ShuttingDown())
         elif waiting is not None and not waiting[1].done():  # it may have been cancelled, and not know it yet
-            self.job.attach(waiting[0])
+            self._attach(waiting[0])
             waiting[1].set_result(None)
+
+    def _attach(self, task: "asyncio.Task[object]") -> None:
+        self.job.attach(task)
+        self._idle.discard(self.job)
 
     async def take(self, task: "asyncio.Task[object]") -> None:
         """Have `task` hold the job, when whoever holds it now has left."""
         job = self.job
-        if self._closing():
+        if self._closing() and not job.committed:
             raise ShuttingDown
         if not job.state.stoppable or (job.cause is not None and job.cause.final):
             raise AlreadyFinished
         if job.task is None:
-            job.attach(task)
+            self._admit()
+            self._attach(task)
             return
         older, turn = self._next, asyncio.get_running_loop().create_future()
         self._next = task, turn
@@ -86,11 +113,12 @@ class Hold(Run):
     of the CancelledError.
     """
 
-    __slots__ = ("_lease", "given_up")
+    __slots__ = ("_discarded", "_lease", "given_up")
 
     def __init__(self, lease: Lease) -> None:
         super().__init__(lease.job, lambda _: None, lambda _: lease.release())
         self._lease = lease
+        self._discarded = False
         #: Nobody is to take the job up again.
         self.given_up = False
 
@@ -108,9 +136,31 @@ class Hold(Run):
             raise
         return self._job
 
+    async def _over(self, exc: BaseException | None) -> None:
+        """As a run; but what ends for good is gone before that is so, whenever it was decided."""
+        job, seen = self._job, -1
+        while job.cancels != seen or (self._ends(exc) and not self._discarded):
+            seen = job.cancels
+            if self._ends(exc) and not self._discarded:
+                self._discarded = True
+                try:
+                    await uninterrupted(self._lease.discard())
+                except UploadLocked as error:
+                    job.retract(error)
+            if job.cause is not None:  # our cancellation may not have been delivered yet
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+        self._conclude(exc)
+
+    def _ends(self, exc: BaseException | None) -> bool:
+        job = self._job
+        if job.state.ended or not (job.state.stoppable or self.given_up):
+            return False
+        return (job.cause is not None and job.cause.final) or (exc is not None and self.given_up)
+
     def _record(self, exc: BaseException | None) -> None:
         job = self._job
-        if job.state.ended or job.state is State.FINISHING:
+        if job.state.ended or (job.state is State.FINISHING and (exc is None or self.given_up)):
             super()._record(exc)
         elif job.cause is not None and job.cause.final:
             job.stopped()

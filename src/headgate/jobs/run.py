@@ -53,11 +53,17 @@ class Run:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
         late: asyncio.CancelledError | None = None
-        if exc is None and job.state is State.PAUSED and job.cause is None and not job.outlives:
+        if exc is None and job.state is State.PAUSED and job.cause is None:
             try:  # paused is paused: it is not over before it is let go
                 await job.gate.opened()
             except asyncio.CancelledError as error:
                 exc = late = error
+        self._conclude(exc, late)
+
+    def _conclude(self, exc: BaseException | None, late: asyncio.CancelledError | None = None) -> None:
+        """The task has nothing more to wait for: record the outcome and let go, at once. Raises what it leaves with,
+        unless that is `exc`."""
+        job = self._job
         cancels = job.cancels
         job.detach()
         try:

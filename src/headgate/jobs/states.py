@@ -5,8 +5,8 @@
     running ⇄ paused            held at the gate, with or without a task
        ⇅          ⇅
     interrupted                 a resumable upload without a task; its bytes are kept
-    running → finishing         the point of no return: nobody can stop it any more (G2)
-              │
+    running → finishing         the point of no return: nobody can stop it any more (G2); but what the storage could
+              │                 not do then, a resumable upload may try again, interrupted
               completed | failed   and from every state before finishing: terminated | failed
 """
 
@@ -43,7 +43,7 @@ _NEXT: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset({State.PAUSED, State.INTERRUPTED, State.FINISHING, State.TERMINATED, State.FAILED}),
     State.PAUSED: frozenset({State.RUNNING, State.INTERRUPTED, State.TERMINATED, State.FAILED}),
     State.INTERRUPTED: frozenset({State.RUNNING, State.PAUSED, State.TERMINATED, State.FAILED}),
-    State.FINISHING: frozenset({State.COMPLETED, State.FAILED}),
+    State.FINISHING: frozenset({State.COMPLETED, State.FAILED, State.INTERRUPTED}),
     State.COMPLETED: frozenset(),
     State.TERMINATED: frozenset(),
     State.FAILED: frozenset(),

@@ -64,6 +64,7 @@ class Jobs:
         self._max_jobs_per_owner = max_jobs_per_owner
         self._live: dict[UUID, Job] = {}
         self._live_of: Counter[str] = Counter()
+        self._idle: set[Job] = set()
         self._ended: OrderedDict[UUID, Job] = OrderedDict()
         self._ended_jobs = ended_jobs
         self._terminate_timeout = terminate_timeout
@@ -159,8 +160,12 @@ class Jobs:
             changed=self._changed,
             unattended=lambda: unattended(job),
         )
-        (self._enter if known else self._check_and_enter)(job)
-        return Lease(job, self._leave, lambda: self._closing)
+        if not known:
+            self.check(owner, id)
+        elif id in self._live:
+            raise JobIdTaken
+        self._enter(job)
+        return Lease(job, leave=self._leave, closing=lambda: self._closing, admit=self._admit, idle=self._idle)
 
     def check(self, owner: str, id: UUID | None = None) -> None:  # noqa: A002 - the word that clients see
         """Would a job of `owner`, by that id, be taken now? Raises as `run` does if it would not."""
@@ -170,7 +175,11 @@ class Jobs:
             raise JobIdTaken
         if self._live_of[owner] >= self._max_jobs_per_owner:
             raise TooManyJobs(f"You have {self._max_jobs_per_owner} transfers running, and may have no more.")
-        if len(self._live) >= self._max_jobs:
+        self._admit()
+
+    def _admit(self) -> None:
+        """Raise Busy if as many are live as may be; those that nobody holds do not count."""
+        if len(self._live) - len(self._idle) >= self._max_jobs:
             raise Busy
 
     def _check_and_enter(self, job: Job) -> None:
@@ -206,6 +215,7 @@ class Jobs:
         )
 
     def _let_go(self, job: Job) -> None:
+        self._idle.discard(job)
         if self._live.pop(job.id, None) is None:
             return
         self._live_of[job.owner] -= 1
@@ -237,7 +247,9 @@ class Jobs:
         if not stopping:
             raise AlreadyFinished
         await self._ends(stopping)
-        return stopping
+        if len(stopping) == 1 and stopping[0].refusal is not None:
+            raise stopping[0].refusal
+        return [job for job in stopping if job.refusal is None]
 
     async def _ends(self, jobs: list[Job]) -> None:
         try:
@@ -280,7 +292,7 @@ class Jobs:
         """Take no more jobs, and let go of those that nobody holds: they go on after a restart."""
         self._closing = True
         for job in self.live():
-            if job.outlives and job.task is None:
+            if job.outlives and job.task is None and not job.committed:
                 self._leave(job)
 
     async def shut_down(self) -> None:
@@ -289,7 +301,9 @@ class Jobs:
         self._close_to_new()
         jobs = self.live()
         for job in jobs:
-            if job.state.stoppable:
+            if job.outlives and job.task is None:
+                self._leave(job)
+            elif job.state.stoppable:
                 job.stop(ShuttingDown())
         try:
             await self._ends(jobs)  # the finishing ones too: what was promised is kept

@@ -61,7 +61,9 @@ class Publisher:
     async def publish(self, upload: Upload) -> None:
         """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
         record = upload.record
-        async with upload.held(ends=lambda error: _ends(error, upload)) as job:
+        async with upload.held(ends=_ends) as job:
+            job.committed = False
+            record = upload.record
             job.go_on()
             if record.parts:
                 await self._assemble(upload)
@@ -149,8 +151,6 @@ class Publisher:
         return replace(record, outcome=Outcome.of(Published(entry, replaced=False), {}))
 
 
-def _ends(error: BaseException, upload: Upload) -> bool:
-    """Does `error` end `upload`, or may it be tried again?"""
-    if not upload.job.state.stoppable:
-        return True
+def _ends(error: BaseException) -> bool:
+    """Does `error` end the upload, or may it be tried again?"""
     return isinstance(error, HeadgateError) and not isinstance(error, ServerError | JobStopped | UploadLocked)

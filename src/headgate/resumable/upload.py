@@ -17,16 +17,20 @@ from typing import Protocol as Interface
 from headgate.aio import uninterrupted
 from headgate.config import Config
 from headgate.errors import (
+    AlreadyFinished,
     Disconnected,
+    Expired,
     FinalUpload,
     HeadgateError,
     InconsistentLength,
     OffsetMismatch,
+    ServerError,
     Superseded,
     TooLarge,
     UploadGone,
+    UploadLocked,
 )
-from headgate.jobs import Job, Lease
+from headgate.jobs import Job, Lease, State
 from headgate.resumable.record import Record
 from headgate.storage import Kept
 from headgate.transfer.body import Body
@@ -89,11 +93,21 @@ class Append:
 class Upload:
     """A resumable upload. `lease` is None when it is over, and only its outcome is told."""
 
-    def __init__(self, job: Job, lease: Lease | None, kept: Kept, record: Record) -> None:
+    def __init__(
+        self,
+        job: Job,
+        lease: Lease | None,
+        kept: Kept,
+        record: Record,
+        has_expired: "Callable[[Upload], bool]" = lambda _: False,
+    ) -> None:
         self.job = job
         self.kept = kept
         self.record = record
         self._lease = lease
+        self._has_expired = has_expired
+        if lease is not None:
+            lease.discard = self.discard
         #: Whoever publishes it, while that goes on.
         self.finishing: asyncio.Task[None] | None = None
 
@@ -101,6 +115,10 @@ class Upload:
     def lease(self) -> Lease:
         assert self._lease is not None
         return self._lease
+
+    def has_expired(self) -> bool:
+        """Has nothing come for so long that it may go?"""
+        return self._has_expired(self)
 
     @property
     def name(self) -> str:
@@ -137,23 +155,63 @@ class Upload:
         async with hold as job, AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self.kept)
+                await self._look_again()
             except UploadGone:
+                if await self._is_over_elsewhere():
+                    raise AlreadyFinished from None
                 hold.given_up = True
-                await self.kept.discard()
                 raise
             try:
-                if self.record.checked is not None:  # a process was killed before it knew
-                    await self.kept.cut(min(self.kept.size or 0, self.record.checked))
-                    await self.note(checked=None, durably=False)
                 yield job
             except BaseException as error:
                 hold.given_up = ends(error)
-                if hold.given_up or (job.cause is not None and job.cause.final):
-                    await self.kept.discard()
                 raise
             finally:
                 if self.kept.size is not None:
                     job.reset(self.kept.size)
+
+    async def _look_again(self) -> None:
+        """It is open: go on from what there is, whoever had it before. Raises UploadGone if it is over."""
+        record = Record.read(self.kept.record)
+        if record is None or record.outcome is not None:
+            raise UploadGone
+        self.record = record
+        if record.checked is not None:  # a process was killed before it knew
+            await self.kept.cut(min(self.kept.size or 0, record.checked))
+            await self.note(checked=None, durably=False)
+
+    async def _is_over_elsewhere(self) -> bool:
+        """Its bytes are not there any more: because another process completed it?"""
+        record = Record.read(self.kept.record)
+        if record is None or record.outcome is None:
+            return False
+        self.record, job = record, self.job
+        if job.state is State.PAUSED:
+            job.resume()
+        job.go_on()
+        job.finish()
+        job.names[:] = [record.outcome.name]
+        job.reset(record.outcome.size)
+        job.complete()
+        return True
+
+    async def discard(self) -> None:
+        """Remove all that it has, because its job ends for good. Raises UploadLocked if another process has it, or if
+        it is not as old as whoever let it expire believed: then it goes on.
+
+        What another process completed stays as it is told.
+        """
+        try:
+            async with self.kept:
+                if isinstance(self.job.cause, Expired) and not self.has_expired():
+                    raise UploadLocked
+                await self.kept.discard()
+        except UploadGone:
+            record = Record.read(self.kept.record)
+            if record is None or record.outcome is None:
+                await self.kept.discard()
+        except ServerError:  # it ends all the same
+            await self.kept.discard()
 
     async def probe(self) -> int:
         """Bytes that it has, durably: whoever was adding to it has left. Raises what `held` does."""
@@ -195,8 +253,13 @@ class Upload:
             await self.kept.sync()
             if sender.checked:
                 await self.note(checked=None, durably=False)
+            job.committed = self._is_complete(append)
             if append.last and length is not None and self.offset != length:
                 raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")
+
+    def _is_complete(self, append: Append) -> bool:
+        """Is there nothing more to come, and it is to be published?"""
+        return not self.record.partial and bool(append.last or self.whole)
 
     async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
         """Write what comes. The hot path, with what it leaves behind when it is stopped."""

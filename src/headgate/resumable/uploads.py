@@ -23,9 +23,12 @@ from headgate.errors import (
     AlreadyFinished,
     Expired,
     HeadgateError,
+    JobIdTaken,
     NameTaken,
+    ShuttingDown,
     TooLarge,
     UploadGone,
+    UploadLocked,
     UploadNotFound,
 )
 from headgate.jobs import Job, Jobs, Kind, State
@@ -58,22 +61,29 @@ class ResumableUploads:
         self._reserved = reserved
         self._publisher = Publisher(config, on_received, self._find_part)
         self._uploads: dict[UUID, Upload] = {}
+        self._creating: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._house: asyncio.Task[None] | None = None
         jobs.watch(self._changed)
 
     async def start(self) -> None:
         """Go on with what other processes left. Raises StorageFailed."""
         for id_ in await self._storage.all_kept():
-            kept = await self._storage.find_kept(id_, _owner)
-            if kept is not None:
-                await self._adopt(kept)
-        self._spend(self._keep_house())
+            try:
+                kept = await self._storage.find_kept(id_, _owner)
+                if kept is not None:
+                    await self._adopt(kept)
+            except HeadgateError as error:  # one that cannot be gone on with keeps no server down
+                logger.error("the resumable upload %s cannot be gone on with: %s (%r)", id_, error, error.__cause__)
+        self._complete_what_waits()
+        self._house = asyncio.create_task(self._keep_house())
 
     async def close(self) -> None:
         """Every job has been let go of: finish what still goes on."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
+        if self._house is not None:
+            self._house.cancel()
+            await asyncio.wait([self._house])
+        if self._tasks:  # what ends an upload is not stopped half-way
             await asyncio.wait(self._tasks)
         for upload in self._uploads.values():
             upload.kept.let_go()
@@ -107,14 +117,20 @@ class ResumableUploads:
             raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
         told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
         record = Record(**told, owner=owner, created_at=datetime.now(UTC))
-        kept = await self._storage.keep(id_, owner, record.text())
+        if id_ in self._creating:
+            raise JobIdTaken
+        self._creating.add(id_)  # until it has a job, nobody is to find it
         try:
-            async with kept:
-                await kept.reserve(plan.length or 0, plan.length or 0)
-            return self._enter(kept, record)
-        except BaseException:
-            await kept.discard()
-            raise
+            kept = await self._storage.keep(id_, owner, record.text())
+            try:
+                async with kept:
+                    await kept.reserve(plan.length or 0, plan.length or 0)
+                return self._enter(kept, record)
+            except BaseException:
+                await kept.discard()
+                raise
+        finally:
+            self._creating.discard(id_)
 
     def _enter(self, kept: Kept, record: Record, *, known: bool = False) -> Upload:
         """Have a job for what is `kept`. Raises what ``Jobs.run()`` does, unless it was `known` before."""
@@ -127,7 +143,7 @@ class ResumableUploads:
             unattended=self._unattended,
             known=known,
         )
-        upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record)
+        upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record, self._has_expired)
         lease.job.reset(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
         return upload
 
@@ -162,19 +178,24 @@ class ResumableUploads:
         upload = self._uploads.get(id_) or await self._look_for(id_, may)
         if not may(upload.job) or upload.record.protocol is not protocol:
             raise UploadNotFound
+        if self._jobs.closing and upload.record.outcome is None and self._jobs.get(id_) is None:
+            raise ShuttingDown
         if wait:
             with contextlib.suppress(HeadgateError):
                 await upload.when_finished()
         if self._is_expired(upload):
             with contextlib.suppress(AlreadyFinished):
                 upload.job.stop(Expired())
-                await upload.job.wait_ended()
-            raise UploadGone
+        cause = upload.job.cause
+        if cause is not None and cause.final:
+            await upload.job.wait_ended()
         if upload.job.state.ended and upload.record.outcome is None:
             raise UploadGone
         return upload
 
     async def _look_for(self, id_: UUID, may: Callable[[Job], bool]) -> Upload:
+        if id_ in self._creating:
+            raise UploadNotFound
         job = self._jobs.get(id_)
         kept = await self._storage.find_kept(id_, _owner)
         upload = None if kept is None else await self._adopt(kept)
@@ -197,14 +218,27 @@ class ResumableUploads:
             if kept.size is not None:
                 await kept.drop()
             kept.let_go()
-            return Upload(self._jobs.get(kept.id) or _over(kept.id, record), None, kept, record)
-        upload = self._enter(kept, record, known=True)
+            known = self._jobs.get(kept.id)
+            job = known if known is not None and known.owner == record.owner else _over(kept.id, record)
+            return Upload(job, None, kept, record)
+        try:
+            upload = self._enter(kept, record, known=True)
+        except JobIdTaken:  # somebody else's job has it
+            kept.let_go()
+            return None
         if upload.whole and record.protocol is Protocol.TUS:  # its client will not come again
             self.complete(upload)
         return upload
 
     def _find_part(self, id_: UUID) -> Upload | None:
         return self._uploads.get(id_)
+
+    def _complete_what_waits(self) -> None:
+        """Publish what could be by now: what is made of parts, and what its client has sent and will not ask for."""
+        for upload in list(self._uploads.values()):
+            sent = upload.whole and upload.record.protocol is Protocol.TUS and not upload.record.partial
+            if (sent or upload.record.parts) and upload.job.task is None:
+                self.complete(upload)
 
     # Ending.
 
@@ -246,8 +280,12 @@ class ResumableUploads:
             self._spend(self._end(upload))
 
     async def _end(self, upload: Upload) -> None:
-        await upload.kept.discard()
-        upload.lease.end()
+        try:
+            await upload.discard()
+        except UploadLocked as error:
+            upload.job.retract(error)
+        else:
+            upload.lease.end()
 
     def _changed(self, job: Job) -> None:
         """A job has changed. If an upload is over, so is what needed it as a part."""
@@ -262,10 +300,24 @@ class ResumableUploads:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(self._config.sweep_interval)
+            self._complete_what_waits()
             for upload in list(self._uploads.values()):
                 if self._is_expired(upload):
                     with contextlib.suppress(AlreadyFinished):
                         upload.job.stop(Expired())
+                elif self.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
+                    with contextlib.suppress(HeadgateError):
+                        await upload.kept.touch()  # its parts are still coming: no sweeper is to take it
+
+    def length(self, upload: Upload) -> int | None:
+        """Bytes that `upload` will have in all, as far as they are known."""
+        if upload.record.outcome is not None:
+            return upload.record.outcome.size
+        if not upload.record.parts:
+            return upload.record.length
+        lengths = [part.record.length for id_ in upload.record.parts if (part := self._uploads.get(id_))]
+        known = [length for length in lengths if length is not None]
+        return sum(known) if len(known) == len(upload.record.parts) else None
 
     def expires_at(self, upload: Upload) -> float:
         """When it will be gone if nothing comes: seconds since the epoch."""
@@ -273,9 +325,12 @@ class ResumableUploads:
         latest += [part.kept.changed_at for id_ in upload.record.parts if (part := self._uploads.get(id_))]
         return max(latest) + self._config.upload_expiry
 
+    def _has_expired(self, upload: Upload) -> bool:
+        return self.expires_at(upload) < time.time()
+
     def _is_expired(self, upload: Upload) -> bool:
-        busy = upload.finishing is not None or upload.job.task is not None
-        return not busy and not upload.job.state.ended and self.expires_at(upload) < time.time()
+        busy = upload.finishing is not None or upload.job.task is not None or upload.job.state.ended
+        return not busy and self._has_expired(upload)
 
 
 def _owner(text: str) -> str:

@@ -146,7 +146,8 @@ class Kept(Protocol):
     """One file that is on its way in over many requests, and outlives them and the process: its bytes, and a record.
 
     An async context manager: open, it is this caller's alone, and can be written to; leaving it keeps what it has.
-    Entering raises UploadLocked if another process has it open, UploadGone if its bytes are, StorageFailed.
+    Entering reads its record again, which another process may have replaced, and raises UploadLocked if one has it
+    open, UploadGone if its bytes are gone, StorageFailed.
     """
 
     @property
@@ -213,6 +214,9 @@ class Kept(Protocol):
 
     async def note(self, record: str, *, durably: bool = True) -> None:
         """Replace the record, at once and whole. Raises StorageFull, StorageFailed."""
+
+    async def touch(self) -> None:
+        """As if a byte had come just now."""
 
     async def drop(self) -> None:
         """Remove the bytes; the record stays. Runs to its end even if the caller is cancelled."""

@@ -20,7 +20,7 @@ __all__ = ["create_kept", "find_kept", "list_kept"]
 NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.kept")
 
 
-def create_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: str, record: str) -> "LocalKept":
+def create_kept(disk: Disk, ledger: Ledger, publishing: set[int], id_: UUID, owner: str, record: str) -> "LocalKept":
     """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
     label = f"{id_}{SUFFIX}"
     with mapped():
@@ -42,7 +42,7 @@ def create_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: str, record: str) 
             raise
         finally:
             close_quietly(fd)
-    return LocalKept(disk, ledger.open(written(owner)), ledger, id_, record, status)
+    return LocalKept(disk, ledger.open(written(owner)), ledger, publishing, id_, record, status)
 
 
 def _exists(name: str, directory: int) -> bool:
@@ -53,7 +53,9 @@ def _exists(name: str, directory: int) -> bool:
     return True
 
 
-def find_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: Callable[[str], str]) -> "LocalKept | None":
+def find_kept(
+    disk: Disk, ledger: Ledger, publishing: set[int], id_: UUID, owner: Callable[[str], str]
+) -> "LocalKept | None":
     """What was kept of the job `id_`, if anything is; `owner` reads in its record whose it is.
 
     Raises StorageFailed. Blocks.
@@ -72,12 +74,14 @@ def find_kept(disk: Disk, ledger: Ledger, id_: UUID, owner: Callable[[str], str]
         except FileNotFoundError:
             status = None
         published = None if status is None or status.st_nlink == 1 else _published(disk, status.st_ino)
+        if published is not None:
+            os.fsync(disk.root)  # its name may not have been durable yet
     account = ledger.open(written(owner(record)))
     if status is None:
         account.close()
     else:
         account.has(status.st_size)
-    return LocalKept(disk, account, ledger, id_, record, status, recorded, published)
+    return LocalKept(disk, account, ledger, publishing, id_, record, status, recorded, published)
 
 
 def list_kept(disk: Disk) -> list[UUID]:

@@ -11,6 +11,7 @@ Rules of this room:
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,15 +21,15 @@ from uuid import UUID
 
 from headgate.aio import uninterrupted
 from headgate.config import OnConflict
-from headgate.errors import UploadGone, UploadLocked
+from headgate.errors import StorageFailed, UploadGone, UploadLocked
 from headgate.storage.base import Entry, Expect, Published, expect_anything
 from headgate.storage.disk import Disk, close_quietly, mapped
 from headgate.storage.ledger import Account, Ledger, Possession
-from headgate.storage.publication import REPLACEMENT, Publication, unlink
+from headgate.storage.publication import BACKUP, REPLACEMENT, Publication, unlink
 from headgate.storage.staged import LocalStaged, lock
 from headgate.storage.staging import STEP, reserve
 
-__all__ = ["RECORD", "SUFFIX", "LocalKept", "write_record"]
+__all__ = ["RECORD", "SUFFIX", "LocalKept", "read_record", "write_record"]
 
 #: What the bytes of a job are called, after its id; and their record, after that.
 SUFFIX = ".kept"
@@ -43,6 +44,13 @@ SLICE = 16 * 1024 * 1024
 #: Seconds between tries, and how many, while another process lets go: a sweeper looks in now and then.
 PATIENCE = 0.02
 TRIES = 25
+
+
+def read_record(disk: Disk, label: str) -> str:
+    """The record of `label`. Raises OSError. Blocks."""
+    fd = os.open(label + RECORD, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.staging)
+    with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def write_record(disk: Disk, label: str, text: str, *, durably: bool = True) -> None:
@@ -60,13 +68,15 @@ def write_record(disk: Disk, label: str, text: str, *, durably: bool = True) -> 
 
 
 class LocalKept:
-    """See ``storage.base.Kept``. `status`: of the bytes, if there are any; `recorded`: of the record."""
+    """See ``storage.base.Kept``. `status`: of the bytes, if there are any; `recorded`: of the record; `publishing`: the
+    inodes of those that are being published."""
 
     def __init__(
         self,
         disk: Disk,
         account: Account,
         ledger: Ledger,
+        publishing: set[int],
         id_: UUID,
         record: str,
         status: os.stat_result | None,
@@ -76,6 +86,7 @@ class LocalKept:
         self._disk = disk
         self._account = account
         self._ledger = ledger
+        self._publishing = publishing
         self._label = f"{id_}{SUFFIX}"
         self._staged: LocalStaged | None = None
         self.id = id_
@@ -106,9 +117,13 @@ class LocalKept:
             try:
                 fd = os.open(self._label, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
             except FileNotFoundError:
+                self._read_again()
                 raise UploadGone from None
             try:
                 lock(fd)
+                self._read_again()
+                if not self._is_label_of(fd):  # it was published, or dropped, before we had the lock
+                    raise UploadGone
                 staged = LocalStaged(self._disk, self._account, self._promise, fd, self._label, "")
                 staged.size = os.lseek(fd, 0, os.SEEK_END)
             except BlockingIOError:
@@ -118,6 +133,20 @@ class LocalKept:
                 close_quietly(fd)
                 raise
             return staged
+
+    def _read_again(self) -> None:
+        """Somebody else may have had it, and written down something else."""
+        with suppress(FileNotFoundError):
+            self.record = read_record(self._disk, self._label)
+
+    def _is_label_of(self, fd: int) -> bool:
+        status = os.fstat(fd)
+        self.changed_at = status.st_mtime
+        try:
+            there = os.stat(self._label, dir_fd=self._disk.staging, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return there.st_ino == status.st_ino
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -164,12 +193,15 @@ class LocalKept:
 
     async def append(self, other: "LocalKept") -> None:
         staged, label = self._file, other._label
-        with mapped():
-            fd = await uninterrupted(
-                self._disk.run_names(
-                    lambda: os.open(label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
-                )
-            )
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            with mapped():
+                open_ = partial(os.open, label, flags, dir_fd=self._disk.staging)
+                fd = await uninterrupted(self._disk.run_names(open_))
+        except StorageFailed as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise UploadGone from None
+            raise
         copied = 0
         try:
             while part := await staged.run(partial(staged.copy, fd, copied, SLICE)):
@@ -197,10 +229,14 @@ class LocalKept:
     ) -> Published:
         staged = self._file
         staged.name = name
+        self._publishing.add(staged.inode)
         publication = Publication(
             self._disk, [staged], on_conflict, expect, lambda done: self._replace_record(record(done[0]))
         )
-        (done,) = await uninterrupted(self._disk.run(publication.run))
+        try:
+            (done,) = await uninterrupted(self._disk.run(publication.run))
+        finally:
+            self._publishing.discard(staged.inode)
         possession = Possession(self._account.owner, done.entry.size)
         self._account.settle({staged.inode: possession}, publication.replaced)
         self._staged, self.size = None, None
@@ -216,6 +252,14 @@ class LocalKept:
         with mapped():
             write_record(self._disk, self._label, record, durably=durably)
         self.record = record
+
+    async def touch(self) -> None:
+        await self._disk.run_names(self._touch)
+
+    def _touch(self) -> None:
+        with suppress(OSError):  # then it expires sooner
+            os.utime(self._label, dir_fd=self._disk.staging, follow_symlinks=False)
+        self.changed_at = time.time()
 
     async def drop(self) -> None:
         """Remove the bytes; the record stays."""
@@ -235,7 +279,7 @@ class LocalKept:
         fd = None
         with suppress(OSError):  # open, so that its blocks are freed at the close, which nobody waits for
             fd = os.open(self._label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
-        for name in (self._label + REPLACEMENT, self._label + DRAFT, self._label):
+        for name in (*(self._label + each for each in (REPLACEMENT, BACKUP, DRAFT)), self._label):
             unlink(name, self._disk.staging)
         if fd is not None:
             self._disk.free_later(fd)

@@ -72,6 +72,7 @@ class LocalStorage:
         self._started: Disk | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._open_stages: set[LocalStage] = set()
+        self._publishing: set[int] = set()  # inodes of kept files that are being given their names
         #: Who has how many bytes here.
         self.ledger = Ledger(quota=quota, quota_per_owner=quota_per_owner, min_free=min_free)
 
@@ -116,18 +117,21 @@ class LocalStorage:
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run(lambda: take_census(disk.root))
-            self.ledger.end_census(census, set().union(*(stage.inodes for stage in self._open_stages)))
+            staged = set().union(*(stage.inodes for stage in self._open_stages))
+            self.ledger.end_census(census, staged | self._publishing)
 
     def stage(self, job: UUID, owner: str) -> LocalStage:
         return LocalStage(self._disk, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
         return await uninterrupted(
-            self._disk.run_names(lambda: create_kept(self._disk, self.ledger, id, owner, record))
+            self._disk.run_names(lambda: create_kept(self._disk, self.ledger, self._publishing, id, owner, record))
         )
 
     async def find_kept(self, id: UUID, owner: Callable[[str], str]) -> LocalKept | None:  # noqa: A002 - what it is
-        return await uninterrupted(self._disk.run_names(lambda: find_kept(self._disk, self.ledger, id, owner)))
+        return await uninterrupted(
+            self._disk.run_names(lambda: find_kept(self._disk, self.ledger, self._publishing, id, owner))
+        )
 
     async def all_kept(self) -> list[UUID]:
         return await self._disk.run(lambda: list_kept(self._disk))

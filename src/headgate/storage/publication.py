@@ -119,6 +119,8 @@ class Publication:
         root, staging = self._disk.root, self._disk.staging
         placed = Placed(file.name, file.inode)
         with self._disk.replacing():  # so that what is kept is what is replaced
+            for name in (replacement, backup):  # of a process that was killed, if the file was kept
+                unlink(name, staging)
             try:
                 status = self._status(file.name)
                 self._expect(None if status is None else entry_of(file.name, status))

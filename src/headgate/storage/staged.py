@@ -153,8 +153,8 @@ class LocalStaged:
         if self._busy is not None:
             await asyncio.wait([self._busy])
             self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
-            with suppress(OSError):  # of an open file, it does not fail
-                self.size = os.fstat(self._fd).st_size
+        with suppress(OSError):  # of an open file, it does not fail; and a write that failed may have written some
+            self.size = os.fstat(self._fd).st_size
 
     async def leave(self) -> os.stat_result:
         """Close a file that stays; return what the file system says of it."""

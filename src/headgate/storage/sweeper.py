@@ -43,24 +43,27 @@ def sweep(staging: int, keep_for: float) -> int:
     oldest = time.time() - keep_for - GRACE
     swept = 0
     for label, dependents in unhurried(labels.items()):
-        record = label + RECORD
-        if label.endswith(SUFFIX) and record in dependents and not _is_older(staging, label, record, oldest):
+        if label.endswith(SUFFIX) and label + RECORD in dependents and not _is_dead(staging, label, oldest):
             continue
-        swept += _sweep(staging, label, dependents)
+        swept += _sweep(staging, label, dependents, oldest)
     if swept:
         logger.info("swept %d staged files that nobody holds", swept)
     return swept
 
 
-def _is_older(staging: int, label: str, record: str, oldest: float) -> bool:
-    """Was nothing written to what is kept as `label` since `oldest`? Its record counts where there is nothing else."""
-    for name in (label, record):
+def _is_dead(staging: int, label: str, oldest: float) -> bool:
+    """Is what is kept as `label` nobody's: has no record, or nothing was written to it since `oldest`? The record's
+    time counts where there is nothing else."""
+    times = []
+    for name in (label + RECORD, label):
         with suppress(FileNotFoundError):
-            return os.stat(name, dir_fd=staging, follow_symlinks=False).st_mtime < oldest
-    return True
+            times.append(os.stat(name, dir_fd=staging, follow_symlinks=False).st_mtime)
+        if not times:
+            return True
+    return times[-1] < oldest
 
 
-def _sweep(staging: int, label: str, dependents: list[str]) -> bool:
+def _sweep(staging: int, label: str, dependents: list[str], oldest: float) -> bool:
     """Remove `label`, and before it what is called after it, unless its writer lives. True if it was there and dead."""
     try:
         fd = os.open(label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=staging)
@@ -74,6 +77,8 @@ def _sweep(staging: int, label: str, dependents: list[str]) -> bool:
     try:
         with suppress(BlockingIOError):
             lock(fd)
+            if label.endswith(SUFFIX) and not _is_dead(staging, label, oldest):
+                return False  # it was only just begun when we looked
             for name in (*dependents, label):
                 unlink(name, staging)
             return True

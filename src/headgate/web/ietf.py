@@ -102,7 +102,11 @@ class IetfRoutes:
         append = Append(offset=0, length=length, last=complete, strict=True)
         append.agreed(0, sender.length, None)  # what cannot be need not be begun
         id_ = requested_job_id(request)
-        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+        try:
+            upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+        except TooLarge:
+            tell(request, {LIMIT: format_limits({"max-size": self._config.max_file_size})})
+            raise
         request[JOB] = upload.job
         headers = {hdrs.LOCATION: self._url(request, upload)} | self._limits(dialect, upload)
         try:
@@ -111,7 +115,8 @@ class IetfRoutes:
                 status=201, headers=headers | self._progress(request, dialect, upload)
             )
         except BaseException:
-            if id_ is None and dialect.version is None and not upload.job.state.ended:
+            published = upload.finishing is not None or upload.job.committed or upload.job.state.ended
+            if id_ is None and dialect.version is None and not published:
                 # Its client was not told where it is.
                 await self._uploads.remove(upload, by=request[USER].name)
             raise
@@ -127,9 +132,10 @@ class IetfRoutes:
                 return None
             tell(request, dialect.completeness(True))  # whatever is said now is said of the whole (4.1.2)
             await self._uploads.completed(upload)
-        except AlreadyFinished:
+        except AlreadyFinished:  # it was published, or ended, while this one waited
+            tell(request, dialect.completeness(False))
             upload = await find(request, self._uploads, Protocol.IETF)
-            tell(request, dialect.completeness(True))
+            return self._replay(request, dialect, upload, append.offset or 0, sender)
         except OffsetMismatch as error:
             tell(request, {OFFSET: str(error.expected)})
             raise
@@ -229,7 +235,9 @@ class _Sender(RequestSender):
 
     def watch(self, upload: Upload, body: Body) -> AbstractContextManager[object]:
         watch = super().watch(upload, body)
-        return watch if self._dialect.version is None else self._telling(watch, upload)
+        # What may still be dropped, because it is not what its digest says, is not acknowledged.
+        tells = self._dialect.version is not None and not self.checked
+        return self._telling(watch, upload) if tells else watch
 
     @contextmanager
     def _telling(self, watch: AbstractContextManager[object], upload: Upload) -> Iterator[None]:

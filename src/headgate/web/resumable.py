@@ -8,7 +8,7 @@ from email.utils import formatdate
 from aiohttp import HttpVersion11, hdrs, web
 
 from headgate.config import Config
-from headgate.errors import UploadNotFound
+from headgate.errors import MalformedRequest, UploadNotFound
 from headgate.resumable import Protocol, ResumableUploads, Upload
 from headgate.transfer.body import Body
 from headgate.transfer.digester import Digester
@@ -40,11 +40,13 @@ def is_empty(request: web.Request) -> bool:
 
 
 def absolute(request: web.Request, config: Config, path: str) -> str:
-    """The URL of `path` as the client would say it.
+    """The URL of `path` as the client would say it. Raises MalformedRequest if that cannot be known.
 
     Where a proxy ends TLS, only a browser tells the scheme: in its ``Origin``, if that is our own. No header of a proxy
     is believed.
     """
+    if not request.host.isascii():
+        raise MalformedRequest("Host is not a name.")
     if config.public_url is not None:
         return config.public_url.rstrip("/") + path
     origin = request.headers.get(hdrs.ORIGIN, "")

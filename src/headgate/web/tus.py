@@ -3,6 +3,7 @@
 OPTIONS, POST /tus/    HEAD, PATCH, DELETE, OPTIONS /tus/{id}
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,8 @@ from headgate.errors import (
     DigestMismatch,
     FileNotFound,
     FinalUpload,
+    HeadgateError,
+    IdleTimeout,
     InvalidName,
     MalformedRequest,
     OffsetMismatch,
@@ -34,7 +37,7 @@ from headgate.transfer.body import Body
 from headgate.transfer.digester import Digester
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
-from headgate.web.expect import deferred
+from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id
 from headgate.web.resumable import RequestSender, absolute, find, is_empty, tell, told_at
 from headgate.web.uploads import requested_rule
@@ -50,7 +53,7 @@ from headgate.wire.tus import (
     parse_number,
 )
 
-__all__ = ["TusRoutes"]
+__all__ = ["TusRoutes", "say_version"]
 
 #: The route of one upload.
 UPLOAD_ROUTE = "tus"
@@ -79,8 +82,8 @@ class TusRoutes:
         }
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        for path in ("/tus", "/tus/"):
-            router.add_route("*", path, self._serving(self._collection), expect_handler=deferred)
+        for name, path in ((f"{UPLOAD_ROUTE}-all", "/tus/"), (f"{UPLOAD_ROUTE}-all-without-slash", "/tus")):
+            router.add_route("*", path, self._serving(self._collection), name=name, expect_handler=deferred)
         router.add_route("*", "/tus/{id}", self._serving(self._one), name=UPLOAD_ROUTE, expect_handler=deferred)
 
     @staticmethod
@@ -91,11 +94,9 @@ class TusRoutes:
                 method = request.headers.get("X-HTTP-Method-Override", method).upper()
             if method not in handlers:
                 raise web.HTTPMethodNotAllowed(method, handlers)
-            if method != "OPTIONS":
-                tell(request, {"Tus-Resumable": VERSION})
-                if request.headers.get("Tus-Resumable") != VERSION:
-                    tell(request, {"Tus-Version": VERSION})
-                    raise UnsupportedVersion(f"Tus-Resumable must be {VERSION}.")
+            if method != "OPTIONS" and request.headers.get("Tus-Resumable") != VERSION:
+                tell(request, {"Tus-Version": VERSION})
+                raise UnsupportedVersion(f"Tus-Resumable must be {VERSION}.")
             return await handlers[method](request)
 
         return serve
@@ -126,7 +127,7 @@ class TusRoutes:
             if upload.record.outcome is None and (upload.whole or plan.parts):
                 await self._uploads.completed(upload)
         except BaseException:
-            if id_ is None:  # its client was not told where it is
+            if id_ is None and upload.finishing is None and not upload.job.committed:  # nobody was told where it is
                 await self._uploads.remove(upload, by=request[USER].name)
             raise
         path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
@@ -160,17 +161,22 @@ class TusRoutes:
             parts=parts,
         )
 
-    @staticmethod
-    async def _brings_bytes(request: web.Request) -> bool:
+    async def _brings_bytes(self, request: web.Request) -> bool:
         """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
         if is_empty(request):
             return False
         if request.content_type == CONTENT_TYPE:
             return True
         if request.content_length is None:  # chunked: some send so that there is nothing
-            with contextlib.suppress(TooLarge):
-                await Body(request, limit=0).readany()
+            await proceed(request)
+            try:
+                async with asyncio.timeout(self._config.idle_timeout):
+                    await Body(request, limit=0).readany()
                 return False
+            except TimeoutError:
+                raise IdleTimeout from None
+            except TooLarge:
+                pass
         raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
 
     async def head(self, request: web.Request) -> Answer:
@@ -184,11 +190,15 @@ class TusRoutes:
                     await self._uploads.completed(upload)
             except AlreadyFinished:  # it was published, or ended, just now
                 upload = await find(request, self._uploads, Protocol.TUS)
+        elif record.parts and record.outcome is None:
+            with contextlib.suppress(HeadgateError):  # it may have failed before; it is made as soon as it can be
+                await self._uploads.completed(upload)
+            upload = await find(request, self._uploads, Protocol.TUS)
         record = upload.record
         headers = {}
         if record.outcome is not None or not record.parts:
             headers[OFFSET] = str(upload.offset)
-        length = record.length if record.outcome is None else record.outcome.size
+        length = self._uploads.length(upload)
         if length is not None:
             headers[LENGTH] = str(length)
         elif not record.parts:
@@ -213,8 +223,9 @@ class TusRoutes:
                 await self._append(upload, append, sender)
                 if upload.whole:
                     await self._uploads.completed(upload)
-            except AlreadyFinished:
+            except AlreadyFinished:  # it was published, or ended, while this one waited
                 upload = await find(request, self._uploads, Protocol.TUS)
+                _check_appended(upload, offset, sender)
         else:
             _check_appended(upload, offset, sender)
         headers = {OFFSET: str(upload.offset)} | self._expiry(upload)
@@ -244,6 +255,14 @@ class TusRoutes:
     def _expiry(self, upload: Upload) -> dict[str, str]:
         """When it expires, if it is not complete."""
         return {} if upload.record.outcome is not None else {"Upload-Expires": told_at(self._uploads, upload)}
+
+
+async def say_version(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare``: every answer but that to OPTIONS says the version, be it an error."""
+    resource = request.match_info.route.resource
+    ours = resource is not None and (resource.name or "").startswith(UPLOAD_ROUTE)
+    if ours and request.method != hdrs.METH_OPTIONS:
+        response.headers["Tus-Resumable"] = VERSION
 
 
 def _digester(request: web.Request) -> Digester:
