@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from headgate.aio import uninterrupted
 from headgate.errors import AlreadyFinished, JobStopped, ServerError, ShuttingDown, Superseded, UploadLocked
 from headgate.jobs.job import Job
+from headgate.jobs.places import Places
 from headgate.jobs.run import Run
 from headgate.jobs.states import State
 
@@ -26,10 +27,9 @@ async def _nothing() -> None:
 
 
 class Lease:
-    """`job`, and who holds it. `leave`: the table lets go of the job. `closing`: is the table about to close? `admit`
-    raises Busy if too many are held; `idle`: jobs that nobody holds."""
+    """`job`, and who holds it. `leave`: the table lets go of the job. `closing`: is the table about to close?"""
 
-    __slots__ = ("_admit", "_closing", "_idle", "_leave", "_next", "discard", "job")
+    __slots__ = ("_closing", "_leave", "_next", "_places", "discard", "job")
 
     def __init__(
         self,
@@ -37,15 +37,13 @@ class Lease:
         *,
         leave: Callable[[Job], None],
         closing: Callable[[], bool],
-        admit: Callable[[], None],
-        idle: set[Job],
+        places: Places,
     ) -> None:
         self.job = job
         self._leave = leave
         self._closing = closing
-        self._admit = admit
-        self._idle = idle
-        idle.add(job)
+        self._places = places
+        places.idle.add(job)
         #: Removes all that the job has, before it ends for good. Raises UploadLocked if that cannot be: it goes on.
         self.discard: Callable[[], Awaitable[None]] = _nothing
         self._next: tuple[asyncio.Task[object], asyncio.Future[None]] | None = None
@@ -64,9 +62,9 @@ class Lease:
     def release(self) -> None:
         """Hand the job on, to whoever waits for it; let go of it if it has ended."""
         waiting, self._next = self._next, None
-        self._idle.add(self.job)
+        self._places.idle.add(self.job)
         if self.job.state.ended or (self._closing() and not self.job.committed):
-            self._idle.discard(self.job)
+            self._places.idle.discard(self.job)
             self._leave(self.job)
             if waiting is not None and not waiting[1].done():
                 waiting[1].set_exception(AlreadyFinished() if self.job.state.ended else ShuttingDown())
@@ -76,7 +74,7 @@ class Lease:
 
     def _attach(self, task: "asyncio.Task[object]") -> None:
         self.job.attach(task)
-        self._idle.discard(self.job)
+        self._places.idle.discard(self.job)
 
     async def take(self, task: "asyncio.Task[object]") -> None:
         """Have `task` hold the job, when whoever holds it now has left."""
@@ -86,7 +84,7 @@ class Lease:
         if not job.state.stoppable or (job.cause is not None and job.cause.final):
             raise AlreadyFinished
         if job.task is None:
-            self._admit()
+            self._places.admit()
             self._attach(task)
             return
         older, turn = self._next, asyncio.get_running_loop().create_future()

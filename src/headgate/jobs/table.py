@@ -10,23 +10,22 @@ Rules of this room:
 import asyncio
 import contextlib
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 from headgate.errors import (
     AlreadyFinished,
-    Busy,
     JobIdTaken,
     JobNotFound,
     ShuttingDown,
     StillEnding,
     Terminated,
-    TooManyJobs,
 )
 from headgate.jobs.job import Job
 from headgate.jobs.lease import Lease
 from headgate.jobs.mirror import Command, Mirror, NullMirror
+from headgate.jobs.places import Places
 from headgate.jobs.run import Run
 from headgate.jobs.states import Kind
 from headgate.jobs.throttle import Throttle
@@ -60,11 +59,8 @@ class Jobs:
         total_rate: int | None = None,
         mirror: Mirror | None = None,
     ) -> None:
-        self._max_jobs = max_jobs
-        self._max_jobs_per_owner = max_jobs_per_owner
+        self._places = Places(max_jobs, max_jobs_per_owner)
         self._live: dict[UUID, Job] = {}
-        self._live_of: Counter[str] = Counter()
-        self._idle: set[Job] = set()
         self._ended: OrderedDict[UUID, Job] = OrderedDict()
         self._ended_jobs = ended_jobs
         self._terminate_timeout = terminate_timeout
@@ -165,7 +161,7 @@ class Jobs:
         elif id in self._live:
             raise JobIdTaken
         self._enter(job)
-        return Lease(job, leave=self._leave, closing=lambda: self._closing, admit=self._admit, idle=self._idle)
+        return Lease(job, leave=self._leave, closing=lambda: self._closing, places=self._places)
 
     def check(self, owner: str, id: UUID | None = None) -> None:  # noqa: A002 - the word that clients see
         """Would a job of `owner`, by that id, be taken now? Raises as `run` does if it would not."""
@@ -173,21 +169,14 @@ class Jobs:
             raise ShuttingDown
         if id is not None and self.get(id) is not None:
             raise JobIdTaken
-        if self._live_of[owner] >= self._max_jobs_per_owner:
-            raise TooManyJobs(f"You have {self._max_jobs_per_owner} transfers running, and may have no more.")
-        self._admit()
-
-    def _admit(self) -> None:
-        """Raise Busy if as many are live as may be; those that nobody holds do not count."""
-        if len(self._live) - len(self._idle) >= self._max_jobs:
-            raise Busy
+        self._places.check(owner)
 
     def _check_and_enter(self, job: Job) -> None:
         self.check(job.owner, job.id)
         self._enter(job)
 
     def _enter(self, job: Job) -> None:
-        self._live_of[job.owner] += 1
+        self._places.enter(job)
         self._live[job.id] = job
         if self._owner_rate is not None:
             job.gate.join(self._owner_throttles.setdefault(job.owner, Throttle(self._owner_rate)))
@@ -215,12 +204,9 @@ class Jobs:
         )
 
     def _let_go(self, job: Job) -> None:
-        self._idle.discard(job)
         if self._live.pop(job.id, None) is None:
             return
-        self._live_of[job.owner] -= 1
-        if not self._live_of[job.owner]:
-            del self._live_of[job.owner]
+        if not self._places.leave(job):
             self._owner_throttles.pop(job.owner, None)
         job.close()
 

@@ -8,11 +8,9 @@ Rules of this room:
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from uuid import UUID
 
 from headgate.config import Config
 from headgate.errors import (
@@ -22,10 +20,10 @@ from headgate.errors import (
     ServerError,
     StorageFailed,
     TooLarge,
-    UploadGone,
     UploadLocked,
 )
 from headgate.jobs import State
+from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
 from headgate.storage import Entry, Published
@@ -39,24 +37,12 @@ SLICE = 1024 * 1024
 
 
 class Publisher:
-    """Publishes uploads. `find`: the partial upload of that id, if it is still there."""
+    """Publishes uploads. `parts`: knows of those that are made of others."""
 
-    def __init__(self, config: Config, on_received: OnReceived | None, find: Callable[[UUID], Upload | None]) -> None:
+    def __init__(self, config: Config, on_received: OnReceived | None, parts: Parts) -> None:
         self._config = config
         self._on_received = on_received
-        self._find = find
-
-    def has_all_parts(self, upload: Upload) -> bool:
-        """Are all parts whole? Also where one is gone, which will not get better."""
-        parts = [self._find(id_) for id_ in upload.record.parts]
-        return all(part is not None and part.whole for part in parts) or None in parts
-
-    def _parts(self, upload: Upload) -> Iterator[Upload]:
-        for id_ in upload.record.parts:
-            part = self._find(id_)
-            if part is None:
-                raise UploadGone("A part of the upload is gone.")
-            yield part
+        self._parts = parts
 
     async def publish(self, upload: Upload) -> None:
         """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
@@ -110,7 +96,7 @@ class Publisher:
     async def _assemble(self, upload: Upload) -> None:
         """Put the parts of `upload` one after the other."""
         kept = upload.kept
-        parts = list(self._parts(upload))
+        parts = self._parts.of(upload)
         total = sum(part.offset for part in parts)
         if total > self._config.max_file_size:
             raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
@@ -125,7 +111,7 @@ class Publisher:
     async def _spend_parts(self, upload: Upload) -> None:
         """The parts of `upload` are its own now. It is published, whatever becomes of them."""
         for id_ in set(upload.record.parts):
-            part = self._find(id_)
+            part = self._parts.find(id_)
             if part is not None:
                 with suppress(HeadgateError):
                     await self._spend(part, upload)

@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from headgate.config import OnConflict
+from headgate.jobs import Job, Kind
 from headgate.storage import Published
 
-__all__ = ["Outcome", "Plan", "Protocol", "Record"]
+__all__ = ["Outcome", "Plan", "Protocol", "Record", "owner_of"]
 
 
 class Protocol(StrEnum):
@@ -143,6 +144,23 @@ class Record(Plan):
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def over(self, id_: UUID) -> Job:
+        """The job of the upload `id_`, which is over: as whoever completed it knew it."""
+        outcome = self.outcome
+        assert outcome is not None
+        job = Job(id_, Kind.UPLOAD, owner=self.owner, names=(outcome.name,), bytes_total=outcome.size)
+        job.reset(outcome.size)
+        job.finish()
+        job.complete()
+        job.created_at, job.ended_at = self.created_at, outcome.ended_at
+        return job
+
+
+def owner_of(text: str) -> str:
+    """Whose the upload with the record `text` is."""
+    record = Record.read(text)
+    return "" if record is None else record.owner
 
 
 def _told(digests: Mapping[str, bytes]) -> dict[str, str]:

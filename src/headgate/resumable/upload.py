@@ -10,9 +10,8 @@ Rules of this room:
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Protocol as Interface
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 
 from headgate.aio import uninterrupted
 from headgate.config import Config
@@ -31,63 +30,18 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.jobs import Job, Lease, State
+from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record
 from headgate.storage import Kept
 from headgate.transfer.body import Body
 from headgate.transfer.gated import through
 
-__all__ = ["Append", "Sender", "Upload"]
+__all__ = ["Upload"]
 
 #: Seconds without a byte after which an older request has nothing more that is already here...
 QUIET = 0.02
 #: ...and seconds that it may go on at most.
 LONGEST = 1.0
-
-
-class Sender(Interface):
-    """Whoever brings bytes: a request."""
-
-    @property
-    def length(self) -> int | None:
-        """Bytes that it brings; None if it does not say."""
-
-    def body(self, limit: int) -> Body:
-        """Its bytes, of which there may be `limit`."""
-
-    def watch(self, upload: "Upload", body: Body) -> AbstractContextManager[object]:
-        """Stops the job of `upload` if they do not come."""
-
-    async def proceed(self) -> None:
-        """They are wanted."""
-
-    def check(self) -> None:
-        """All have come. Raises DigestMismatch or ChecksumMismatch if they are not what was meant."""
-
-    @property
-    def checked(self) -> bool:
-        """Does `check` have anything to hold them against?"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
-    """What a request wants to add."""
-
-    #: Bytes that the upload should have by now; None: those that it has.
-    offset: int | None
-    #: Bytes that the upload will have in all, if the request says so.
-    length: int | None = None
-    #: Are these the last? None: they are when the length is reached.
-    last: bool | None = None
-    #: Does it end the upload if more comes than may? Otherwise nothing of the request is kept.
-    strict: bool = False
-
-    def agreed(self, start: int, size: int | None, known: int | None) -> int | None:
-        """Bytes of the whole, as far as they have been told: by this request, which brings `size` bytes after the first
-        `start`, and as they are `known`. Raises InconsistentLength."""
-        told = {known, self.length, start + size if self.last and size is not None else None} - {None}
-        if len(told) > 1 or any(length is not None and length < start for length in told):
-            raise InconsistentLength
-        return told.pop() if told else None
 
 
 class Upload:
@@ -247,7 +201,7 @@ class Upload:
                 await self.note(checked=start, durably=False)
             job.go_on()
             body = sender.body(limit)
-            with sender.watch(self, body):
+            with sender.watch(job, body):
                 await sender.proceed()
                 await self._take(job, body, sender, start)
             await self.kept.sync()

@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import logging
 import sys
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 from headgate.config import Config, OnConflict
@@ -32,8 +30,9 @@ from headgate.errors import (
     UploadNotFound,
 )
 from headgate.jobs import Job, Jobs, Kind, State
+from headgate.resumable.parts import Parts
 from headgate.resumable.publishing import Publisher
-from headgate.resumable.record import Plan, Protocol, Record
+from headgate.resumable.record import Plan, Protocol, Record, owner_of
 from headgate.resumable.upload import Upload
 from headgate.storage import Kept, Storage
 from headgate.transfer.receive import OnReceived
@@ -59,8 +58,9 @@ class ResumableUploads:
         self._jobs = jobs
         self._storage = storage
         self._reserved = reserved
-        self._publisher = Publisher(config, on_received, self._find_part)
         self._uploads: dict[UUID, Upload] = {}
+        self.parts = Parts(self._uploads, config)
+        self._publisher = Publisher(config, on_received, self.parts)
         self._creating: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._house: asyncio.Task[None] | None = None
@@ -70,7 +70,7 @@ class ResumableUploads:
         """Go on with what other processes left. Raises StorageFailed."""
         for id_ in await self._storage.all_kept():
             try:
-                kept = await self._storage.find_kept(id_, _owner)
+                kept = await self._storage.find_kept(id_, owner_of)
                 if kept is not None:
                     await self._adopt(kept)
             except HeadgateError as error:  # one that cannot be gone on with keeps no server down
@@ -89,13 +89,10 @@ class ResumableUploads:
             upload.kept.let_go()
         self._uploads.clear()
 
-    def _spend(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` in a task that a shutdown knows of."""
-        task = asyncio.create_task(work)
+    def _track(self, task: "asyncio.Task[None]") -> None:
+        """A shutdown is to know of `task`."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # Creating.
 
     async def create(self, plan: Plan, *, owner: str, id_: UUID | None) -> Upload:
         """A new upload, durably, which nobody adds to yet.
@@ -143,7 +140,7 @@ class ResumableUploads:
             unattended=self._unattended,
             known=known,
         )
-        upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record, self._has_expired)
+        upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record, self.parts.has_expired)
         lease.job.reset(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
         return upload
 
@@ -168,8 +165,6 @@ class ResumableUploads:
                     return made
         raise UploadGone("A part was made a part of another upload already.")
 
-    # Finding.
-
     async def find(self, id_: UUID, protocol: Protocol, may: Callable[[Job], bool], *, wait: bool = True) -> Upload:
         """The upload `id_` that speaks `protocol`, whose job one `may` see; if it is being published, `wait` for that.
 
@@ -183,7 +178,7 @@ class ResumableUploads:
         if wait:
             with contextlib.suppress(HeadgateError):
                 await upload.when_finished()
-        if self._is_expired(upload):
+        if self.parts.is_expired(upload):
             with contextlib.suppress(AlreadyFinished):
                 upload.job.stop(Expired())
         cause = upload.job.cause
@@ -197,7 +192,7 @@ class ResumableUploads:
         if id_ in self._creating:
             raise UploadNotFound
         job = self._jobs.get(id_)
-        kept = await self._storage.find_kept(id_, _owner)
+        kept = await self._storage.find_kept(id_, owner_of)
         upload = None if kept is None else await self._adopt(kept)
         if upload is None:
             gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and may(job)
@@ -219,7 +214,7 @@ class ResumableUploads:
                 await kept.drop()
             kept.let_go()
             known = self._jobs.get(kept.id)
-            job = known if known is not None and known.owner == record.owner else _over(kept.id, record)
+            job = known if known is not None and known.owner == record.owner else record.over(kept.id)
             return Upload(job, None, kept, record)
         try:
             upload = self._enter(kept, record, known=True)
@@ -230,17 +225,12 @@ class ResumableUploads:
             self.complete(upload)
         return upload
 
-    def _find_part(self, id_: UUID) -> Upload | None:
-        return self._uploads.get(id_)
-
     def _complete_what_waits(self) -> None:
         """Publish what could be by now: what is made of parts, and what its client has sent and will not ask for."""
         for upload in list(self._uploads.values()):
             sent = upload.whole and upload.record.protocol is Protocol.TUS and not upload.record.partial
             if (sent or upload.record.parts) and upload.job.task is None:
                 self.complete(upload)
-
-    # Ending.
 
     def complete(self, upload: Upload) -> "asyncio.Task[None] | None":
         """Every byte of `upload` is there: publish it, or the uploads that it was the last part of. In a task, which
@@ -250,11 +240,10 @@ class ResumableUploads:
                 if upload.job.id in other.record.parts:
                     self.complete(other)
             return None
-        if upload.record.parts and not self._publisher.has_all_parts(upload):
+        if upload.record.parts and not self.parts.are_all_there(upload):
             return None
         task = upload.finish(self._publisher.publish)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._track(task)
         return task
 
     async def completed(self, upload: Upload) -> None:
@@ -277,7 +266,7 @@ class ResumableUploads:
     def _unattended(self, job: Job) -> None:
         upload = self._uploads.get(job.id)
         if upload is not None:
-            self._spend(self._end(upload))
+            self._track(asyncio.create_task(self._end(upload)))
 
     async def _end(self, upload: Upload) -> None:
         try:
@@ -302,49 +291,9 @@ class ResumableUploads:
             await asyncio.sleep(self._config.sweep_interval)
             self._complete_what_waits()
             for upload in list(self._uploads.values()):
-                if self._is_expired(upload):
+                if self.parts.is_expired(upload):
                     with contextlib.suppress(AlreadyFinished):
                         upload.job.stop(Expired())
-                elif self.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
+                elif self.parts.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
                     with contextlib.suppress(HeadgateError):
                         await upload.kept.touch()  # its parts are still coming: no sweeper is to take it
-
-    def length(self, upload: Upload) -> int | None:
-        """Bytes that `upload` will have in all, as far as they are known."""
-        if upload.record.outcome is not None:
-            return upload.record.outcome.size
-        if not upload.record.parts:
-            return upload.record.length
-        lengths = [part.record.length for id_ in upload.record.parts if (part := self._uploads.get(id_))]
-        known = [length for length in lengths if length is not None]
-        return sum(known) if len(known) == len(upload.record.parts) else None
-
-    def expires_at(self, upload: Upload) -> float:
-        """When it will be gone if nothing comes: seconds since the epoch."""
-        latest = [upload.kept.changed_at]
-        latest += [part.kept.changed_at for id_ in upload.record.parts if (part := self._uploads.get(id_))]
-        return max(latest) + self._config.upload_expiry
-
-    def _has_expired(self, upload: Upload) -> bool:
-        return self.expires_at(upload) < time.time()
-
-    def _is_expired(self, upload: Upload) -> bool:
-        busy = upload.finishing is not None or upload.job.task is not None or upload.job.state.ended
-        return not busy and self._has_expired(upload)
-
-
-def _owner(text: str) -> str:
-    record = Record.read(text)
-    return "" if record is None else record.owner
-
-
-def _over(id_: UUID, record: Record) -> Job:
-    """The job of an upload that another process completed."""
-    outcome = record.outcome
-    assert outcome is not None
-    job = Job(id_, Kind.UPLOAD, owner=record.owner, names=(outcome.name,), bytes_total=outcome.size)
-    job.reset(outcome.size)
-    job.finish()
-    job.complete()
-    job.created_at, job.ended_at = record.created_at, outcome.ended_at
-    return job

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
-from headgate.storage.base import Entry
+from headgate.storage.entry import Entry
 from headgate.storage.pace import Pace
 
 __all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried"]

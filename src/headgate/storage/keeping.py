@@ -6,9 +6,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 from headgate.errors import JobIdTaken
-from headgate.storage.base import Entry
 from headgate.storage.census import record_owner, written
 from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried
+from headgate.storage.entry import Entry
 from headgate.storage.kept import RECORD, SUFFIX, LocalKept, write_record
 from headgate.storage.ledger import Ledger
 from headgate.storage.publication import unlink

@@ -22,8 +22,8 @@ from uuid import UUID
 from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import StorageFailed, UploadGone, UploadLocked
-from headgate.storage.base import Entry, Expect, Published, expect_anything
 from headgate.storage.disk import Disk, close_quietly, mapped
+from headgate.storage.entry import Entry, Expect, Published, expect_anything
 from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import BACKUP, REPLACEMENT, Publication, unlink
 from headgate.storage.staged import LocalStaged, lock

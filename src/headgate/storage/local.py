@@ -23,10 +23,10 @@ from uuid import UUID
 
 from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
-from headgate.storage.base import Entry, Expect, Order, Place, expect_anything
 from headgate.storage.catalog import list_published, look, remove
 from headgate.storage.census import record_owner, take_census
 from headgate.storage.disk import Disk
+from headgate.storage.entry import Entry, Expect, Order, Place, expect_anything
 from headgate.storage.keeping import create_kept, find_kept, list_kept
 from headgate.storage.kept import LocalKept
 from headgate.storage.ledger import Ledger

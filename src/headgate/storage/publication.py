@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from headgate.config import OnConflict
 from headgate.errors import NameTaken
 from headgate.names import numbered
-from headgate.storage.base import Expect, Published, expect_anything
 from headgate.storage.census import owner_of
 from headgate.storage.disk import Disk, entry_of, mapped
+from headgate.storage.entry import Expect, Published, expect_anything
 from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.staged import LocalStaged
 

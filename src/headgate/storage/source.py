@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from headgate.errors import FileNotFound
-from headgate.storage.base import Entry
 from headgate.storage.disk import Disk, entry_of, mapped
+from headgate.storage.entry import Entry
 
 __all__ = ["LocalSource", "open_published", "open_source"]
 

@@ -19,9 +19,9 @@ from uuid import UUID
 from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFull
-from headgate.storage.base import Expect, Published, expect_anything
 from headgate.storage.census import record_owner, written
 from headgate.storage.disk import Disk, mapped
+from headgate.storage.entry import Expect, Published, expect_anything
 from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import Publication, unlink
 from headgate.storage.staged import LocalStaged, create_locked

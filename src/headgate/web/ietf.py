@@ -19,6 +19,7 @@ from headgate.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.resumable import Append, Plan, Protocol, ResumableUploads, Upload
 from headgate.transfer.body import Body
@@ -87,6 +88,7 @@ class IetfRoutes:
         tell(request, dialect.completeness(False))
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise UnsupportedMedia("The content may not have a Content-Encoding.")
+        absolute(request, self._config, "/")  # who cannot be told where it is need not begin
         sender = _Sender(request, self._config, dialect)
         length = dialect.length
         if length is None and complete:
@@ -125,6 +127,7 @@ class IetfRoutes:
         self, request: web.Request, dialect: Dialect, upload: Upload, append: Append, sender: "_Sender"
     ) -> Answer | None:
         """Add what the request brings; the final answer, if that completes the upload."""
+        sender.upload = upload
         try:
             await upload.append(append, sender, self._config)
             by_length = dialect.completes_by_length and upload.whole
@@ -224,6 +227,8 @@ class _Sender(RequestSender):
     def __init__(self, request: web.Request, config: Config, dialect: Dialect) -> None:
         super().__init__(request, config, Digester.expecting(request.headers, fields=("Content-Digest",)))
         self._dialect = dialect
+        #: What it is sent to.
+        self.upload: Upload | None = None
 
     async def interim(self, headers: Mapping[str, str]) -> None:
         """A 104 (Upload Resumption Supported) response with `headers`."""
@@ -233,11 +238,11 @@ class _Sender(RequestSender):
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         await self.send_interim(f"HTTP/1.1 104 Upload Resumption Supported\r\n{text}\r\n".encode())
 
-    def watch(self, upload: Upload, body: Body) -> AbstractContextManager[object]:
-        watch = super().watch(upload, body)
+    def watch(self, job: Job, body: Body) -> AbstractContextManager[object]:
+        watch = super().watch(job, body)
         # What may still be dropped, because it is not what its digest says, is not acknowledged.
         tells = self._dialect.version is not None and not self.checked
-        return self._telling(watch, upload) if tells else watch
+        return self._telling(watch, self.upload) if tells and self.upload is not None else watch
 
     @contextmanager
     def _telling(self, watch: AbstractContextManager[object], upload: Upload) -> Iterator[None]:

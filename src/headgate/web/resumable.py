@@ -9,6 +9,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from headgate.config import Config
 from headgate.errors import MalformedRequest, UploadNotFound
+from headgate.jobs import Job
 from headgate.resumable import Protocol, ResumableUploads, Upload
 from headgate.transfer.body import Body
 from headgate.transfer.digester import Digester
@@ -65,12 +66,12 @@ async def find(request: web.Request, uploads: ResumableUploads, protocol: Protoc
 
 
 def seconds_left(uploads: ResumableUploads, upload: Upload) -> int:
-    return max(0, int(uploads.expires_at(upload) - time.time()))
+    return max(0, int(uploads.parts.expires_at(upload) - time.time()))
 
 
 def told_at(uploads: ResumableUploads, upload: Upload) -> str:
     """When `upload` expires, as an HTTP date."""
-    return formatdate(uploads.expires_at(upload), usegmt=True)
+    return formatdate(uploads.parts.expires_at(upload), usegmt=True)
 
 
 class RequestSender:
@@ -93,8 +94,8 @@ class RequestSender:
     def body(self, limit: int) -> Body:
         return Body(self._request, limit=limit, digester=self._digester)
 
-    def watch(self, upload: Upload, body: Body) -> AbstractContextManager[object]:
-        return Watch(upload.job, self._request, self._config, waited=body.waited, moved=lambda: body.consumed)
+    def watch(self, job: Job, body: Body) -> AbstractContextManager[object]:
+        return Watch(job, self._request, self._config, waited=body.waited, moved=lambda: body.consumed)
 
     async def proceed(self) -> None:
         await proceed(self._request)

@@ -7,10 +7,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from uuid import UUID
 
 from aiohttp import hdrs, web
-from yarl import URL
 
 from headgate.config import Config
 from headgate.errors import (
@@ -21,35 +19,28 @@ from headgate.errors import (
     FinalUpload,
     HeadgateError,
     IdleTimeout,
-    InvalidName,
-    MalformedRequest,
     OffsetMismatch,
     PreconditionFailed,
+    Superseded,
     TooLarge,
     UnsupportedMedia,
     UnsupportedVersion,
-    UploadNotFound,
+    UploadLocked,
 )
-from headgate.names import check_name
-from headgate.resumable import Append, Plan, Protocol, ResumableUploads, Upload
+from headgate.resumable import Append, Protocol, ResumableUploads, Upload
 from headgate.storage import Entry, Storage
 from headgate.transfer.body import Body
-from headgate.transfer.digester import Digester
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
-from headgate.web.jobs import JOB, job_headers, parse_job_id, requested_job_id
+from headgate.web.jobs import JOB, job_headers, requested_job_id
+from headgate.web.planned import LENGTH, digester_of, plan_of
 from headgate.web.resumable import RequestSender, absolute, find, is_empty, tell, told_at
-from headgate.web.uploads import requested_rule
 from headgate.wire.tus import (
     ALGORITHMS,
     CONTENT_TYPE,
     EXTENSIONS,
     VERSION,
-    parse_checksum,
-    parse_concat,
-    parse_defer,
-    parse_metadata,
     parse_number,
 )
 
@@ -59,9 +50,6 @@ __all__ = ["TusRoutes", "say_version"]
 UPLOAD_ROUTE = "tus"
 
 OFFSET = "Upload-Offset"
-LENGTH = "Upload-Length"
-METADATA = "Upload-Metadata"
-CONCAT = "Upload-Concat"
 
 Handlers = Mapping[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 
@@ -113,9 +101,10 @@ class TusRoutes:
 
     async def create(self, request: web.Request) -> Answer:
         """Begin an upload, with or without some of its bytes, or make one of parts."""
-        plan = self._plan(request)
+        plan = plan_of(request, self._config)
+        absolute(request, self._config, "/")  # who cannot be told where it is need not begin
         with_bytes = await self._brings_bytes(request)
-        sender = RequestSender(request, self._config, _digester(request))
+        sender = RequestSender(request, self._config, digester_of(request))
         if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
             raise TooLarge(f"The upload is to have {plan.length} bytes.")
         id_ = requested_job_id(request)
@@ -135,31 +124,6 @@ class TusRoutes:
         if not plan.parts:
             headers[OFFSET] = str(upload.offset)
         return Answer(status=201, headers=headers | self._expiry(upload) | job_headers(request, upload.job))
-
-    def _plan(self, request: web.Request) -> Plan:
-        """What the headers ask for. Raises MalformedRequest, InvalidName, InvalidOption."""
-        headers = request.headers
-        words = headers.get(METADATA, "")
-        metadata = parse_metadata(words)
-        deferred_length = parse_defer(headers.get("Upload-Defer-Length"))
-        told = headers.get(LENGTH)
-        length = None if told is None else parse_number(LENGTH, told)
-        concat = None if CONCAT not in headers else parse_concat(headers[CONCAT])
-        parts = () if concat is None or concat.urls is None else tuple(_part(request, url) for url in concat.urls)
-        if parts:
-            if told is not None or deferred_length or not is_empty(request):
-                raise MalformedRequest("A final upload has its length and its bytes from its parts.")
-        elif deferred_length is (told is not None):
-            raise MalformedRequest("One of Upload-Length and Upload-Defer-Length is needed.")
-        return Plan(
-            protocol=Protocol.TUS,
-            name=_name(metadata),
-            on_conflict=requested_rule(request, self._config),
-            length=length,
-            words=json.dumps({METADATA: words, CONCAT: headers.get(CONCAT, "")}),
-            partial=concat is not None and concat.urls is None,
-            parts=parts,
-        )
 
     async def _brings_bytes(self, request: web.Request) -> bool:
         """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
@@ -190,6 +154,8 @@ class TusRoutes:
                     await self._uploads.completed(upload)
             except AlreadyFinished:  # it was published, or ended, just now
                 upload = await find(request, self._uploads, Protocol.TUS)
+            except Superseded as error:  # of any other refusal clients conclude that it is lost
+                raise UploadLocked("A newer request has come.") from error
         elif record.parts and record.outcome is None:
             with contextlib.suppress(HeadgateError):  # it may have failed before; it is made as soon as it can be
                 await self._uploads.completed(upload)
@@ -198,7 +164,7 @@ class TusRoutes:
         headers = {}
         if record.outcome is not None or not record.parts:
             headers[OFFSET] = str(upload.offset)
-        length = self._uploads.length(upload)
+        length = self._uploads.parts.length(upload)
         if length is not None:
             headers[LENGTH] = str(length)
         elif not record.parts:
@@ -217,7 +183,7 @@ class TusRoutes:
         offset = parse_number(OFFSET, request.headers.get(OFFSET, ""))
         told = request.headers.get(LENGTH)
         append = Append(offset=offset, length=None if told is None else parse_number(LENGTH, told))
-        sender = RequestSender(request, self._config, _digester(request))
+        sender = RequestSender(request, self._config, digester_of(request))
         if upload.record.outcome is None:
             try:
                 await self._append(upload, append, sender)
@@ -265,36 +231,9 @@ async def say_version(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["Tus-Resumable"] = VERSION
 
 
-def _digester(request: web.Request) -> Digester:
-    text = request.headers.get("Upload-Checksum")
-    if text is None:
-        return Digester({})
-    checksum = parse_checksum(text)
-    return Digester({"Upload-Checksum": {checksum.algorithm: checksum.digest}})
-
-
 def _check_appended(upload: Upload, offset: int, sender: RequestSender) -> None:
     """What was published has all its bytes: only a request that adds none agrees with it."""
     if offset != upload.offset:
         raise OffsetMismatch(upload.offset, offset)
     if sender.length != 0:
         raise TooLarge(f"The upload has all its {offset} bytes.")
-
-
-def _part(request: web.Request, url: str) -> UUID:
-    """The upload at `url`, which may be absolute or a path. Raises UploadNotFound."""
-    try:
-        path = URL(url).path
-    except ValueError:
-        raise UploadNotFound from None
-    return parse_job_id(path.rpartition("/")[2], UploadNotFound(f"There is no upload at {url}."))
-
-
-def _name(metadata: Mapping[str, bytes]) -> str | None:
-    """What the file is to be called. Raises InvalidName."""
-    if not metadata.get("filename"):
-        return None
-    try:
-        return check_name(metadata["filename"].decode())
-    except UnicodeDecodeError:
-        raise InvalidName("A file name must be valid UTF-8.") from None
