@@ -28,7 +28,7 @@ from support import Server, eventually, serving
 CALLS = (
     *("open", "write", "fsync", "link", "rename", "unlink", "stat", "fstat", "statvfs", "pread", "mkdir"),
     *("setxattr", "getxattr", "scandir", "close", "flock", "preadv", "posix_fadvise"),
-    *("lseek", "ftruncate", "copy_file_range", "sendfile"),
+    *("lseek", "ftruncate", "copy_file_range", "sendfile", "utime"),
 )
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EROFS)

@@ -300,7 +300,7 @@ async def test_a_creation_that_breaks_leaves_nothing_unless_its_client_knows_whe
             await eventually(lambda job=job: job.state == "interrupted")
             assert await offset(server, f"/tus/{id_}") == 5
         else:
-            await eventually(lambda: not server.staged())
+            await eventually(lambda: not server.staged() and not server.jobs.live())
 
 
 # Creation, deferred length.
