@@ -303,6 +303,32 @@ async def test_a_creation_that_breaks_leaves_nothing_unless_its_client_knows_whe
             await eventually(lambda: not server.staged() and not server.jobs.live())
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_bytes_that_are_not_wanted_are_not_asked_for(server, method):
+    """Expect: 100-continue is answered when everything that the headers tell is right, and a refusal comes instead."""
+    url = await create(server, 10)
+    path = "/tus/" if method == "POST" else f"/tus/{job_id(url)}"
+    for offset_, size, wanted in (("0", 5, True), ("0", 500, False), ("9", 1, False)):
+        if method == "POST" and offset_ == "9":
+            continue
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: h\r\nTus-Resumable: 1.0.0\r\n"
+            f"Upload-Length: 10\r\nUpload-Offset: {offset_}\r\nContent-Type: {BYTES['Content-Type']}\r\nExpect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
+        )
+        writer.write(head.encode())
+        got = await asyncio.wait_for(reader.readline(), 20)
+        assert (b" 100 " in got) is wanted
+        if wanted:
+            writer.write(b"x" * size)
+            assert b"Upload-Offset: 5" in await asyncio.wait_for(reader.readuntil(b"Upload-Offset: 5"), 20)
+        writer.close()
+        if method == "PATCH":
+            await call(server, "DELETE", url)
+            url = await create(server, 10)
+            path = f"/tus/{job_id(url)}"
+
+
 # Creation, deferred length.
 
 
