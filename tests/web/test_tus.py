@@ -314,7 +314,8 @@ async def test_bytes_that_are_not_wanted_are_not_asked_for(server, method):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: h\r\nTus-Resumable: 1.0.0\r\n"
-            f"Upload-Length: 10\r\nUpload-Offset: {offset_}\r\nContent-Type: {BYTES['Content-Type']}\r\nExpect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
+            f"Upload-Length: 10\r\nUpload-Offset: {offset_}\r\nContent-Type: {BYTES['Content-Type']}\r\n"
+            f"Expect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
         )
         writer.write(head.encode())
         got = await asyncio.wait_for(reader.readline(), 20)
