@@ -207,13 +207,10 @@ class Upload:
             await self.kept.sync()
             if sender.checked:
                 await self.note(checked=None, durably=False)
-            job.committed = self._is_complete(append)
             if append.last and length is not None and self.offset != length:
                 raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")
-
-    def _is_complete(self, append: Append) -> bool:
-        """Is there nothing more to come, and it is to be published?"""
-        return not self.record.partial and bool(append.last or self.whole)
+            complete = self.whole if append.last is None else append.last
+            job.committed = complete and not self.record.partial
 
     async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
         """Write what comes. The hot path, with what it leaves behind when it is stopped."""

@@ -2,25 +2,34 @@
 
 import os
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
 from headgate.errors import JobIdTaken
 from headgate.storage.census import record_owner, written
 from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried
 from headgate.storage.entry import Entry
-from headgate.storage.kept import RECORD, SUFFIX, LocalKept, write_record
-from headgate.storage.ledger import Ledger
+from headgate.storage.kept import RECORD, SUFFIX, write_record
 from headgate.storage.publication import unlink
 from headgate.storage.staged import create_locked
 
-__all__ = ["create_kept", "find_kept", "list_kept"]
+__all__ = ["Found", "create_kept", "find_kept", "list_kept"]
 
 #: What is kept, as it is called: its id.
 NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.kept")
 
 
-def create_kept(disk: Disk, ledger: Ledger, publishing: set[int], id_: UUID, owner: str, record: str) -> "LocalKept":
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a kept file: its record, and what the system says of its bytes and of the record."""
+
+    record: str
+    status: os.stat_result | None
+    recorded: os.stat_result | None = None
+    published: Entry | None = None
+
+
+def create_kept(disk: Disk, id_: UUID, owner: str, record: str) -> Found:
     """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
     label = f"{id_}{SUFFIX}"
     with mapped():
@@ -42,7 +51,7 @@ def create_kept(disk: Disk, ledger: Ledger, publishing: set[int], id_: UUID, own
             raise
         finally:
             close_quietly(fd)
-    return LocalKept(disk, ledger.open(written(owner)), ledger, publishing, id_, record, status)
+    return Found(record, status)
 
 
 def _exists(name: str, directory: int) -> bool:
@@ -53,13 +62,8 @@ def _exists(name: str, directory: int) -> bool:
     return True
 
 
-def find_kept(
-    disk: Disk, ledger: Ledger, publishing: set[int], id_: UUID, owner: Callable[[str], str]
-) -> "LocalKept | None":
-    """What was kept of the job `id_`, if anything is; `owner` reads in its record whose it is.
-
-    Raises StorageFailed. Blocks.
-    """
+def find_kept(disk: Disk, id_: UUID) -> Found | None:
+    """What was kept of the job `id_`, if anything is. Raises StorageFailed. Blocks."""
     label = f"{id_}{SUFFIX}"
     with mapped():
         try:
@@ -76,12 +80,7 @@ def find_kept(
         published = None if status is None or status.st_nlink == 1 else _published(disk, status.st_ino)
         if published is not None:
             os.fsync(disk.root)  # its name may not have been durable yet
-    account = ledger.open(written(owner(record)))
-    if status is None:
-        account.close()
-    else:
-        account.has(status.st_size)
-    return LocalKept(disk, account, ledger, publishing, id_, record, status, recorded, published)
+    return Found(record, status, recorded, published)
 
 
 def list_kept(disk: Disk) -> list[UUID]:
@@ -93,7 +92,7 @@ def list_kept(disk: Disk) -> list[UUID]:
 def _published(disk: Disk, inode: int) -> Entry | None:
     """Where the file `inode` is published: a process was killed before it could note that."""
     with os.scandir(disk.root) as entries:
-        for entry in entries:
+        for entry in unhurried(entries):
             if entry.inode() == inode:
                 return entry_of(entry.name, entry.stat(follow_symlinks=False))
     return None

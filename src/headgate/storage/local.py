@@ -24,10 +24,10 @@ from uuid import UUID
 from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
 from headgate.storage.catalog import list_published, look, remove
-from headgate.storage.census import record_owner, take_census
+from headgate.storage.census import record_owner, take_census, written
 from headgate.storage.disk import Disk
 from headgate.storage.entry import Entry, Expect, Order, Place, expect_anything
-from headgate.storage.keeping import create_kept, find_kept, list_kept
+from headgate.storage.keeping import Found, create_kept, find_kept, list_kept
 from headgate.storage.kept import LocalKept
 from headgate.storage.ledger import Ledger
 from headgate.storage.source import LocalSource, open_source
@@ -124,13 +124,23 @@ class LocalStorage:
         return LocalStage(self._disk, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
-        return await uninterrupted(
-            self._disk.run_names(lambda: create_kept(self._disk, self.ledger, self._publishing, id, owner, record))
-        )
+        found = await uninterrupted(self._disk.run_names(lambda: create_kept(self._disk, id, owner, record)))
+        return self._kept(id, owner, found)
 
     async def find_kept(self, id: UUID, owner: Callable[[str], str]) -> LocalKept | None:  # noqa: A002 - what it is
-        return await uninterrupted(
-            self._disk.run_names(lambda: find_kept(self._disk, self.ledger, self._publishing, id, owner))
+        found = await self._disk.run_names(lambda: find_kept(self._disk, id))
+        return None if found is None else self._kept(id, owner(found.record), found)
+
+    def _kept(self, id_: UUID, owner: str, found: Found) -> LocalKept:
+        """What was `found`, counted as its owner's. On the loop, which alone keeps accounts."""
+        account = self.ledger.open(written(owner))
+        if found.status is None:
+            account.close()
+        else:
+            account.has(found.status.st_size)
+        return LocalKept(
+            *(self._disk, account, self.ledger, self._publishing, id_, found.record),
+            *(found.status, found.recorded, found.published),
         )
 
     async def all_kept(self) -> list[UUID]:

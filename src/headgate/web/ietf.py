@@ -101,7 +101,7 @@ class IetfRoutes:
             digests=parse_digests(_REPR, ", ".join(request.headers.getall(_REPR, ()))),
             wanted=parse_wish(request.headers.get("Want-Repr-Digest", "")),
         )
-        append = Append(offset=0, length=length, last=complete, strict=True)
+        append = Append(offset=0, length=length, last=dialect.last, strict=True)
         append.agreed(0, sender.length, None)  # what cannot be need not be begun
         id_ = requested_job_id(request)
         try:
@@ -130,8 +130,7 @@ class IetfRoutes:
         sender.upload = upload
         try:
             await upload.append(append, sender, self._config)
-            by_length = dialect.completes_by_length and upload.whole
-            if not append.last and not by_length:
+            if not upload.job.committed:
                 return None
             tell(request, dialect.completeness(True))  # whatever is said now is said of the whole (4.1.2)
             await self._uploads.completed(upload)
@@ -186,7 +185,7 @@ class IetfRoutes:
         sender = _Sender(request, self._config, dialect)
         if upload.record.outcome is not None:
             return self._replay(request, dialect, upload, offset, sender)
-        append = Append(offset=offset, length=dialect.length, last=complete, strict=True)
+        append = Append(offset=offset, length=dialect.length, last=dialect.last, strict=True)
         return await self._take(request, dialect, upload, append, sender) or Answer(
             status=dialect.appended, headers=self._progress(request, dialect, upload)
         )

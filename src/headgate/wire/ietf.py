@@ -72,6 +72,11 @@ class Dialect:
         return self._as <= 6
 
     @property
+    def last(self) -> bool | None:
+        """Is its content the last? None: it is if it reaches the length."""
+        return None if self.completes_by_length and not self.complete else bool(self.complete)
+
+    @property
     def has_limits(self) -> bool:
         return self._as > 5
 
