@@ -58,7 +58,7 @@ async def test_it_is_added_to_each_time_that_it_is_open(make):
     kept = await keep(storage, b"123")
     async with kept:
         await kept.write(b"45")
-        kept.write_last(b"6")
+        await kept.write(b"6")
         await kept.sync()
         assert (kept.size, await kept.read(2, 2)) == (6, b"34")
         await kept.cut(4)

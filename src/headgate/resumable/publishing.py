@@ -46,7 +46,6 @@ class Publisher:
 
     async def publish(self, upload: Upload) -> None:
         """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
-        record = upload.record
         async with upload.held(ends=_ends) as job:
             job.committed = False
             record = upload.record

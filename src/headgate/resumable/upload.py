@@ -244,14 +244,15 @@ class Upload:
         rest = data[(kept.size or 0) - before :]
         with suppress(HeadgateError):  # it may be why adding was stopped
             rest += body.rest()
-            kept.write_last(rest)
+            await kept.write(rest)
             job.gate.charge(len(rest))
             if isinstance(job.cause, Superseded) and job.gate.open:
                 # Its client has come back on another connection: what it sent on this one may be here in part.
                 with suppress(TimeoutError, Disconnected):
                     async with asyncio.timeout(LONGEST):
                         while data := await _soon(body):
-                            kept.write_last(data)
+                            await kept.write(data)
+                            job.gate.charge(len(data))
 
     async def secured(self) -> int:
         """Bytes that are durable now, while somebody adds to them."""

@@ -124,9 +124,6 @@ class Kept(Protocol):
     async def settle(self) -> None:
         """Wait for what a cancelled write has begun; `size` tells afterwards what came of it."""
 
-    def write_last(self, data: bytes) -> None:
-        """Append the little that was received before its reader was stopped: at once, though it may block."""
-
     async def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
 

@@ -179,12 +179,6 @@ class LocalKept:
         self.size = self._file.size
         self._account.has(self.size)
 
-    def write_last(self, data: bytes) -> None:
-        staged = self._file
-        self._account.reserve(len(data), len(data))
-        staged.write_now(data)
-        self.size = staged.size
-
     async def cut(self, size: int) -> None:
         staged = self._file
         await uninterrupted(staged.run(lambda: staged.cut(size)))

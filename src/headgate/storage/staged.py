@@ -102,12 +102,6 @@ class LocalStaged:
         with mapped():
             os.fsync(self._fd)
 
-    def write_now(self, data: bytes) -> None:
-        """Append `data`, for which there must be a promise. Blocks."""
-        self._write(data)
-        self._account.written += len(data)
-        self.size += len(data)
-
     def copy(self, source: int, offset: int, most: int) -> int:
         """Append up to `most` bytes of the file `source` from `offset` on, within the kernel; return how many.
 
