@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -395,6 +397,16 @@ async def test_an_unfinished_upload_says_when_it_expires(server):
     assert is_soon(answer["Upload-Expires"])
     assert is_soon((await patch(server, answer["Location"], 0, b"123"))["Upload-Expires"])
     assert is_soon((await call(server, "HEAD", answer["Location"]))["Upload-Expires"])
+
+
+async def test_progress_renews_it_and_looking_does_not(server, root):
+    url = await create(server, 10)
+    past = time.time() - 3600
+    os.utime(root / ".staging" / f"{job_id(url)}.kept", (past, past))
+    before = parsedate_to_datetime((await call(server, "HEAD", url))["Upload-Expires"])
+    assert timedelta(hours=22) < before - datetime.now(UTC) < timedelta(hours=23, minutes=30)
+    assert parsedate_to_datetime((await call(server, "HEAD", url))["Upload-Expires"]) == before
+    assert parsedate_to_datetime((await patch(server, url, 0, b"1"))["Upload-Expires"]) > before
 
 
 # Termination.

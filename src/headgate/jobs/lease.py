@@ -52,9 +52,8 @@ class Lease:
         """A context manager: the job, held by the current task. See `Hold`."""
         return Hold(self)
 
-    def end(self, cause: JobStopped | None = None) -> None:
-        """Nobody holds the job and nothing of it is left: it has ended because of what stopped it, or of `cause`."""
-        self.job.cause = self.job.cause or cause
+    def end(self) -> None:
+        """Nobody holds the job and nothing of it is left: it has ended because of what stopped it."""
         self.job.stopped()
         self.job.cause = None
         self.release()

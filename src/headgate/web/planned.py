@@ -33,7 +33,7 @@ def plan_of(request: web.Request, config: Config) -> Plan:
     told = headers.get(LENGTH)
     length = None if told is None else parse_number(LENGTH, told)
     concat = None if CONCAT not in headers else parse_concat(headers[CONCAT])
-    parts = () if concat is None or concat.urls is None else tuple(_part(request, url) for url in concat.urls)
+    parts = () if concat is None or concat.urls is None else tuple(_part(url) for url in concat.urls)
     if parts:
         if told is not None or deferred_length or not is_empty(request):
             raise MalformedRequest("A final upload has its length and its bytes from its parts.")
@@ -59,7 +59,7 @@ def digester_of(request: web.Request) -> Digester:
     return Digester({"Upload-Checksum": {checksum.algorithm: checksum.digest}})
 
 
-def _part(request: web.Request, url: str) -> UUID:
+def _part(url: str) -> UUID:
     """The upload at `url`, which may be absolute or a path. Raises UploadNotFound."""
     try:
         path = URL(url).path
