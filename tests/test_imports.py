@@ -34,6 +34,8 @@ KNOW_AIOHTTP = {
     "app",
     "cli",
     "transfer/body",
+    "transfer/direct",
+    "transfer/generated",
     "transfer/multipart",
     "transfer/raw",
     "transfer/send",

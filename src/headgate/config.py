@@ -79,8 +79,8 @@ class Config:
     #: Bytes that one owner's files may have together, published and on their way. None: as many as `quota` leaves.
     quota_per_owner: int | None = None
 
-    #: Live jobs in all; one more is answered 503. Each holds a socket, a descriptor of its file and about 24 KiB; more
-    #: than ten thousand are a flood, or work for a second machine.
+    #: Live jobs in all; one more is answered 503. Each holds a socket, a descriptor or two and about 24 KiB; more than
+    #: ten thousand are a flood, or work for a second machine.
     max_jobs: int = 10_000
 
     #: Live jobs of one owner; one more is answered 429. A script that uploads a directory in parallel has dozens; where

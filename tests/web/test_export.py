@@ -263,7 +263,7 @@ async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out
 
 async def test_a_generator_that_never_waits_does_not_keep_the_loop(root):
     """Others have their turn between its chunks (G7)."""
-    many = 10_000  # bytes, one by one: far more than a breath of work, far less than fills a socket
+    many = 100_000  # bytes, one by one: far more than a breath of work, far less than fills a socket
     turned = asyncio.Event()
     chunks = 0
 

@@ -10,7 +10,7 @@ Rules of this room:
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 from headgate.aio import uninterrupted
@@ -201,7 +201,7 @@ class Upload:
                 await self.note(checked=start, durably=False)
             job.go_on()
             body = sender.body(limit)
-            with sender.watch(job, body):
+            with closing(body), sender.watch(job, body):
                 await sender.proceed()
                 await self._take(job, body, sender, start)
             await self.kept.sync()

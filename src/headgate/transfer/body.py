@@ -7,6 +7,7 @@ from aiohttp import web
 
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
 from headgate.transfer.digester import Digester
+from headgate.transfer.direct import direct_reader
 from headgate.transfer.watch import Waited
 
 __all__ = ["Body"]
@@ -15,15 +16,16 @@ __all__ = ["Body"]
 class Body:
     """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said).
 
-    `digester`: has every byte pass, if there is something to compute.
+    `digester`: has every byte pass, if there is something to compute. Must be closed if it may be large.
     """
 
-    __slots__ = ("_back", "_back_at", "_content", "_digester", "_limit", "_request", "consumed", "waited")
+    __slots__ = ("_back", "_back_at", "_content", "_digester", "_direct", "_limit", "_request", "consumed", "waited")
 
     def __init__(self, request: web.Request, *, limit: int, digester: Digester | None = None) -> None:
         self._request = request
         self._digester = digester or None
-        self._content = request.content
+        self._direct = direct_reader(request)
+        self._content = self._direct or request.content
         self._limit = limit
         # What was read too far: all of it from `_back_at` on. An offset, because cutting lines off its front one by one
         # would copy the rest each time.
@@ -62,10 +64,18 @@ class Body:
 
         aiohttp keeps it and says no more of it once the connection is lost.
         """
-        content = self._content
-        data: bytes = content._read_nowait(-1) if content._buffer else b""
+        if self._direct is not None:
+            data = self._direct.rest()
+        else:
+            content = self._request.content
+            data = content._read_nowait(-1) if content._buffer else b""
         self.consumed += len(data)
         return data if self.consumed <= self._limit else b""
+
+    def close(self) -> None:
+        """Nothing more is read of it."""
+        if self._direct is not None:
+            self._direct.close()
 
     def give_back(self, data: bytes) -> None:
         """The next read begins with `data`, the end of what was read last."""

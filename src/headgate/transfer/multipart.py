@@ -205,6 +205,10 @@ class Form:
         """How long we have been waiting for the client."""
         return self._body.waited
 
+    def close(self) -> None:
+        """Nothing more is read of it."""
+        self._body.close()
+
     @property
     def consumed(self) -> int:
         """Bytes of the body that were taken in."""

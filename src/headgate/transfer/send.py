@@ -1,4 +1,4 @@
-"""Giving files out: stored ones by sendfile in slices, generated ones chunk by chunk.
+"""Giving stored files out, by sendfile in slices.
 
 Rules of this room:
 
@@ -12,32 +12,26 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 
-from headgate.aio import is_cancelled
-from headgate.errors import Disconnected, ExportFailed, HeadgateError, StorageFailed
+from headgate.errors import Disconnected, StorageFailed
 from headgate.jobs import Job
 from headgate.storage import Source
 from headgate.transfer.digester import Digester
-from headgate.transfer.gated import through
 from headgate.transfer.watch import Waited
 
-__all__ = ["Piece", "digest_stored", "send_generated", "send_stored"]
+__all__ = ["Piece", "aborting", "digest_stored", "flush", "send_stored"]
 
-#: Bytes handed to the kernel at once. Large enough that the slicing costs nothing measurable against one sendfile for
-#: the whole file, small enough that the loop is not held for longer than a millisecond.
+#: Bytes handed to the kernel at once. Large enough that the slicing costs little, small enough that the loop is held for
+#: less than a millisecond, and that a pause has little on its way.
 SENDFILE_SLICE = 1024 * 1024
 
 #: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
 #: that nobody waits for a slow client there.
 TAIL = 16 * 1024
-
-#: Seconds for which a generator that never waits may have the loop to itself, beside its own work on a chunk.
-BREATH = 0.002
 
 #: Bytes read and written at once where sendfile cannot be used (TLS, other event loops).
 READ_SLICE = 256 * 1024
@@ -72,7 +66,7 @@ async def send_stored(
     response.content_length = sum(len(piece.head) + piece.length for piece in pieces) + len(closing)
     last = pieces[-1]
     held = min(TAIL, last.length)
-    with _aborting(request, response):
+    with aborting(request, response):
         if not response.content_length:
             await job.gate.opened()
             job.finish()
@@ -96,74 +90,11 @@ async def send_stored(
                 sent += len(chunk)
         tail = await _read(source, last.start + last.length - held, held)
         await job.gate.pay(held)
-        await _flush(request, waited)
+        await flush(request, waited)
         await job.gate.opened()
         job.finish()
         await response.write(tail + closing)  # into an empty buffer: this does not wait
         job.advance(held)
-
-
-async def send_generated(
-    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None], waited: Waited
-) -> None:
-    """Send what `chunks` yields as the body of `response`, chunked.
-
-    The job passes its point of no return before the last chunk of the encoding, which aiohttp sends (G2).
-
-    The headers wait for the first chunk, so that a generator which fails before it yields is answered with an error.
-    The generator is closed however this ends. Raises as `send_stored` does, and ExportFailed if the generator raised.
-    """
-    async with contextlib.aclosing(chunks):
-        with _aborting(request, response):
-            chunk = await _next_chunk(job, chunks)
-            if request.version >= HttpVersion11:
-                response.enable_chunked_encoding()
-            else:
-                response.force_close()  # the end of the connection is the end of the body
-            await response.prepare(request)
-
-            async def write(data: bytes) -> None:
-                with waited:
-                    await response.write(data)
-
-            breathed = time.monotonic()
-            while chunk is not None:
-                if not job.gate.open:
-                    await through(job, chunk, write)
-                elif chunk:  # an empty chunk would end a chunked body
-                    with waited:
-                        await response.write(chunk)
-                    job.advance(len(chunk))
-                if time.monotonic() - breathed > BREATH:
-                    await asyncio.sleep(0)
-                    breathed = time.monotonic()
-                chunk = await _next_chunk(job, chunks)
-            await _flush(request, waited)
-            await job.gate.opened()
-            job.finish()
-
-
-async def _next_chunk(job: Job, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
-    """The next chunk, or None at the end. What the generator raises becomes ExportFailed, unless it is one of ours.
-
-    A paused job asks for none. Raises the job's cause if the generator swallowed its cancellation.
-    """
-    if not job.gate.open:
-        await job.gate.opened()
-    try:
-        chunk = await anext(chunks)
-        if not isinstance(chunk, bytes):
-            raise TypeError(f"an export yields bytes, not {type(chunk).__name__}")
-    except StopAsyncIteration:
-        return None
-    except HeadgateError:
-        raise
-    except (Exception, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and is_cancelled():
-            raise
-        raise ExportFailed from error
-    job.check()
-    return chunk
 
 
 async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
@@ -188,7 +119,7 @@ async def _sendfile(job: Job, request: web.Request, source: Source, sent: int, e
         return sent
     loop = asyncio.get_running_loop()
     # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
-    await _flush(request, waited)
+    await flush(request, waited)
     while sent < end:
         count = min(SENDFILE_SLICE, end - sent)
         if not job.gate.open:
@@ -212,7 +143,7 @@ async def _sendfile(job: Job, request: web.Request, source: Source, sent: int, e
     return sent
 
 
-async def _flush(request: web.Request, waited: Waited) -> None:
+async def flush(request: web.Request, waited: Waited) -> None:
     """Wait until every byte written so far has left our buffers (over TLS: for those of the transport below)."""
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -235,7 +166,7 @@ def _is_plain(transport: asyncio.Transport) -> bool:
 
 
 @contextlib.contextmanager
-def _aborting(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
+def aborting(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
     """Whatever is raised after the headers went out ends the connection at once; a lost client is Disconnected."""
     try:
         yield

@@ -16,7 +16,8 @@ from headgate.errors import ConfigError, InvalidOption, NothingExporting
 from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
 from headgate.storage import Storage
-from headgate.transfer.send import digest_stored, send_generated, send_stored
+from headgate.transfer.generated import send_generated
+from headgate.transfer.send import digest_stored, send_stored
 from headgate.transfer.watch import Waited, Watch, taken
 from headgate.transfer.zipped import Zipped
 from headgate.web.answer import Answer

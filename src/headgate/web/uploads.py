@@ -24,7 +24,7 @@ from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
 from headgate.web.selected import validators
-from headgate.wire.conditions import check_preconditions, is_not_modified
+from headgate.wire.conditions import check_preconditions, has_preconditions, is_not_modified
 from headgate.wire.digests import format_digests
 
 __all__ = ["UploadRoutes", "file_json", "requested_rule"]
@@ -85,7 +85,8 @@ class UploadRoutes:
 
         if request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*":
             rule = OnConflict.REJECT  # which no other upload gets past
-        expect(await self._storage.look(raw.filename))  # what fails already need not be sent
+        if has_preconditions(request.headers):
+            expect(await self._storage.look(raw.filename))  # what fails already need not be sent
         try:
             job, (file,) = await self.take(request, raw, lambda: rule, expect)
         except NameTaken:
@@ -108,7 +109,10 @@ class UploadRoutes:
         config = self._config
         async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
             request[JOB] = job
-            with Watch(job, request, config, waited=source.waited, moved=lambda: source.consumed):
+            with (
+                contextlib.closing(source),
+                Watch(job, request, config, waited=source.waited, moved=lambda: source.consumed),
+            ):
                 async with (
                     self._storage.stage(job.id, job.owner) as stage,
                     contextlib.aclosing(source.files()) as incoming,

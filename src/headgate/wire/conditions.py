@@ -8,7 +8,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 from headgate.errors import PreconditionFailed
 
-__all__ = ["Validators", "check_preconditions", "is_not_modified", "parse_tags", "range_holds"]
+__all__ = ["Validators", "check_preconditions", "has_preconditions", "is_not_modified", "parse_tags", "range_holds"]
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -53,6 +53,11 @@ def _date(value: str | None) -> datetime | None:
     except (ValueError, TypeError):
         return None
     return date.replace(tzinfo=UTC) if date.tzinfo is None else date
+
+
+def has_preconditions(headers: Mapping[str, str]) -> bool:
+    """Does anything that is to be stored depend on what is there?"""
+    return any(name in headers for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"))
 
 
 def check_preconditions(headers: Mapping[str, str], there: Validators | None) -> None:

@@ -1,0 +1,192 @@
+"""Large bodies, received past aiohttp: everything holds that holds for others. What is large is small here."""
+
+import asyncio
+import hashlib
+import logging
+import os
+import random
+from contextlib import suppress
+
+import pytest
+
+from faults.clients import connected, head
+from headgate.jobs import State
+from headgate.transfer import direct
+from support import END, FORM, eventually, file_form, part, serving
+from tus import BYTES, named
+from tus import call as tus
+
+SIZE = 3_000_000
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch):
+    """What is large, and the reader of whatever is received so, once something is."""
+    readers = []
+    init = direct.DirectReader.__init__
+
+    def noting(self, *args):
+        readers.append(self)
+        init(self, *args)
+
+    monkeypatch.setattr(direct, "FROM", 1_000_000)
+    monkeypatch.setattr(direct.DirectReader, "__init__", noting)
+    return readers
+
+
+def whole(way, data):
+    """A request that has `data` as a file called "a", in two pieces, before and in which the connection may be cut."""
+    if way == "form":
+        body = file_form("a", data)
+        return head("POST /upload", Content_Length=len(body), Content_Type=FORM["Content-Type"]), body
+    return head("PUT /files/a", Content_Length=len(data)), data
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("way", ["form", "put"])
+async def test_every_byte_arrives_however_the_body_is_cut(root, regime, large, way, seed):
+    """The pieces in which a body comes do not show in the file, and the answer is the same as for any upload."""
+    dice = random.Random(seed)
+    data = dice.randbytes(SIZE)
+    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+        beginning, body = whole(way, data)
+        await client.send(beginning)
+        sent = 0
+        while sent < len(body):
+            size = dice.choice((1, 1000, 70_000, 600_000))
+            await client.send(body[sent : sent + size])
+            sent += size
+        assert await client.status() == 201
+        assert server.published() == {"a": data}
+        assert server.staged() == []
+        assert len(large) == 1
+
+
+async def test_the_connection_ends_with_the_answer(root, regime):
+    """aiohttp has lost count of it: the client is told, and a request that it had sent already is not answered."""
+    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+        beginning, body = whole("put", bytes(SIZE))
+        await client.send(beginning + body + head("GET /healthz"))
+        answer = b""
+        while data := await client.receive():
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 201")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_small_body_leaves_the_connection_for_the_next(root, large):
+    async with serving(root) as server, connected(server.port) as client:
+        for name in ("a", "b"):
+            await client.send(head(f"PUT /files/{name}", Content_Length=5) + b"small")
+            assert await client.status() == 201
+        assert not large
+
+
+@pytest.mark.parametrize("way", ["form", "put"])
+@pytest.mark.parametrize("hang_up", ["close", "reset"])
+async def test_a_client_that_goes_is_one_line_and_leaves_nothing(root, regime, caplog, way, hang_up):
+    caplog.set_level(logging.INFO, "headgate")
+    async with serving(root, handler_cancellation=regime) as server:
+        async with connected(server.port) as client:
+            beginning, body = whole(way, bytes(SIZE))
+            await client.send(beginning + body[:2_000_000])
+            job = await server.one_live_job()
+            await eventually(lambda: job.bytes_done > 1_000_000)
+            if hang_up == "reset":
+                client.reset()
+        await eventually(lambda: job.state is State.FAILED)
+        assert job.reason == "disconnected"
+        assert server.staged() == []
+        assert server.published() == {}
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+@pytest.mark.parametrize("way", ["form", "put"])
+async def test_terminate_ends_it_at_once_and_its_client_is_told(root, regime, way):
+    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+        beginning, body = whole(way, bytes(SIZE))
+        await client.send(beginning + body[:2_000_000])
+        job = await server.one_live_job()
+        await eventually(lambda: job.bytes_done > 1_000_000)
+        async with server.client.delete(server.url + "/upload/terminate") as response:
+            assert response.status == 200
+        assert server.staged() == []
+        assert await client.status() == 409
+
+
+async def test_nothing_is_received_while_it_is_paused(root, regime):
+    """The kernel's buffers fill, and its sender has to wait; nothing of it is read ahead."""
+    data = os.urandom(40_000_000)
+    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+        beginning, body = whole("put", data)
+        await client.send(beginning + body[:100_000])
+        job = await server.one_live_job()
+        await eventually(lambda: job.bytes_done == 100_000)
+        job.pause()
+        rest = asyncio.create_task(client.send(body[100_000:]))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(rest), 0.3)
+        assert not rest.done()
+        assert job.bytes_done == 100_000
+        job.resume()
+        await rest
+        assert await client.status() == 201
+        assert hashlib.sha256((root / "a").read_bytes()).digest() == hashlib.sha256(data).digest()
+
+
+async def test_others_have_their_turn_while_a_fast_client_sends(root):
+    """Its bytes are always there; the loop goes round all the same."""
+    async with serving(root) as server, connected(server.port) as client:
+        beginning, body = whole("put", bytes(20_000_000))
+        sending = asyncio.create_task(client.send(beginning + body))
+        job = await server.one_live_job()
+        seen = set()
+        while not job.state.ended:
+            seen.add(job.bytes_done)
+            await asyncio.sleep(0)
+        await sending
+        assert len(seen) > 10
+
+
+async def test_what_came_before_a_client_went_is_kept_of_a_resumable_upload(root, regime):
+    data = os.urandom(SIZE)
+    async with serving(root, handler_cancellation=regime) as server:
+        created = await tus(server, "POST", "/tus", named("a") | {"Upload-Length": str(SIZE)})
+        url = created["Location"]
+        target = "/tus" + url.rpartition("/tus")[2]
+        async with connected(server.port) as client:
+            fields = {"Tus_Resumable": "1.0.0", "Upload_Offset": 0, "Content_Type": BYTES["Content-Type"]}
+            await client.send(head(f"PATCH {target}", Content_Length=SIZE, **fields) + data[:2_000_000])
+            job = await server.one_live_job()
+            await eventually(lambda: job.bytes_done > 0)
+        answer = await tus(server, "HEAD", url)
+        assert answer.status == 200, answer
+        offset = int(answer["Upload-Offset"])
+        assert offset == 2_000_000
+        rest = BYTES | {"Upload-Offset": str(offset)}
+        assert (await tus(server, "PATCH", url, rest, data=data[offset:])).status == 204
+        assert server.published() == {"a": data}
+
+
+async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monkeypatch):
+    async with serving(root) as server:
+
+        def dup(self):
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr("asyncio.trsock.TransportSocket.dup", dup)
+        async with connected(server.port) as client:
+            beginning, body = whole("put", bytes(SIZE))
+            await client.send(beginning + body[:1000])
+            assert await client.status() == 503
+        assert server.staged() == []
+
+
+async def test_a_form_with_many_large_files_is_taken_apart(root):
+    files = {f"file {number}": os.urandom(700_000) for number in range(4)}
+    async with serving(root) as server, connected(server.port) as client:
+        body = b"".join(part(name, data) for name, data in files.items()) + END
+        await client.send(head("POST /upload", Content_Length=len(body), Content_Type=FORM["Content-Type"]) + body)
+        assert await client.status() == 201
+        assert server.published() == files
