@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+ONLY ?=
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test soak check clean
+.PHONY: run test soak bench check clean
 
 run: $(VENV)/.base
 	$(BIN)/headgate serve --host 127.0.0.1 --port 8080 --root ./uploads $(ARGS)
@@ -21,6 +22,9 @@ endif
 
 soak: $(VENV)/.test
 	$(BIN)/python -W error tests/soak.py $(ARGS)
+
+bench: $(VENV)/.bench
+	PYTHONPATH=tests $(BIN)/python -m bench --only $(ONLY) $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check src tests
@@ -41,6 +45,10 @@ $(VENV)/.base: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.base
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	@touch $@ $(VENV)/.base
 
 $(VENV)/.check: pyproject.toml | $(VENV)/bin/python
