@@ -25,7 +25,7 @@ from headgate.transfer.watch import Waited
 
 __all__ = ["Piece", "aborting", "digest_stored", "flush", "send_stored"]
 
-#: Bytes handed to the kernel at once. Large enough that the slicing costs little, small enough that the loop is held for
+#: Bytes handed to the kernel at once. Large enough that the slicing costs little, small enough that the loop is held
 #: less than a millisecond, and that a pause has little on its way.
 SENDFILE_SLICE = 1024 * 1024
 
