@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import socket
 import time
+import weakref
 
 from aiohttp import web
 
@@ -34,8 +35,10 @@ LEAST = 64 * 1024
 #: Seconds within which one comes back at once.
 SOON = 0.02
 
-#: Bytes after which the others have their turn: a millisecond's work.
-TURN = 1024 * 1024
+#: Bytes that all together receive in one turn of the loop, a millisecond's work or two; each has its share of them...
+TURN = 2 * 1024 * 1024
+#: ...but no less than this, which is what asyncio's own transports receive at once.
+SHARE = 256 * 1024
 
 #: Bytes that are kept of what came for a request that was stopped: as much as a socket of Linux holds by default.
 REST = 6 * 1024 * 1024
@@ -45,7 +48,7 @@ class DirectReader:
     """The content of `request`, of which `length` bytes are to come. Has the part of StreamReader's interface that a
     body reads by. Must be closed."""
 
-    __slots__ = ("_back_at", "_left", "_request", "_socket", "_turn")
+    __slots__ = ("__weakref__", "_back_at", "_left", "_request", "_socket", "_turn")
 
     def __init__(self, request: web.Request, length: int) -> None:
         self._request = request
@@ -60,10 +63,11 @@ class DirectReader:
             return received
         if not self._left:
             return b""
-        if self._turn >= TURN:
+        share = min(MOST, max(SHARE, TURN // max(1, len(_reading))))
+        if self._turn + LEAST > share:
             self._turn = 0
             await asyncio.sleep(0)
-        most = MOST if time.monotonic() - self._back_at < SOON else LEAST
+        most = share - self._turn if time.monotonic() - self._back_at < SOON else LEAST
         try:
             while (data := self._receive(most)) is None:
                 await self._readable()
@@ -87,6 +91,7 @@ class DirectReader:
     def close(self) -> None:
         """Leave the connection to aiohttp again, as far as it is still one."""
         if self._socket is not None:
+            _reading.discard(self)
             self._socket.close()
             self._socket = None
             self._left = 0
@@ -113,6 +118,7 @@ class DirectReader:
             except OSError as error:
                 raise Busy("The server has no descriptor left for another upload.") from error
             self._socket.setblocking(False)
+            _reading.add(self)
             transport.pause_reading()
         return received
 
@@ -140,6 +146,10 @@ class DirectReader:
             await ready
         finally:
             loop.remove_reader(descriptor)
+
+
+#: Whoever has a socket now, in all applications of the process: they share its loop.
+_reading: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 
 
 def direct_reader(request: web.Request) -> DirectReader | None:
