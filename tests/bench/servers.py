@@ -102,8 +102,8 @@ SERVERS: dict[str, Callable[[Place], list[str]]] = {
 }
 
 
-def _first_processor() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+#: All that this process may use before it is bound to one.
+_PROCESSORS = os.sched_getaffinity(0)
 
 
 def client_processor() -> None:
@@ -133,13 +133,9 @@ def serving(name: str, directory: Path, command: Callable[[Place], list[str]] | 
         }
         told = (command or SERVERS[name])(place)
         with (place.home / "errors").open("wb") as errors:
-            process = subprocess.Popen(
-                told,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=environment,
-                preexec_fn=_first_processor,  # noqa: PLW1509 - nothing runs beside it yet
-            )
+            process = subprocess.Popen(told, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        # At once, so that whatever it starts is bound with it.
+        os.sched_setaffinity(process.pid, {min(_PROCESSORS)})
         try:
             _wait_for(process, place)
             yield Running(name, process.pid, place.port, place.root)
