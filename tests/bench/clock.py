@@ -39,7 +39,7 @@ def idle_cpu_seconds(pid: int) -> float:
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes that the processes have had at most since `reset`, or since they began."""
+    """Bytes that the processes have had at most since `reset_peak`, or since they began."""
     return sum(_status(each, "VmHWM:") for each in processes(pid))
 
 

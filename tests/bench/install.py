@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from e2e.npm import packages
+
 __all__ = ["YARDSTICKS", "Missing", "nginx", "node"]
 
 YARDSTICKS = Path(__file__).with_name("yardsticks")
@@ -35,17 +37,11 @@ def node(script: str) -> list[str]:
     for part in ("node", "npm"):
         if not shutil.which(part):
             _missing(part)
-    source = YARDSTICKS / "node"
-    wanted, installed = (source / "package.json").read_text(), PACKAGES / "installed.json"
-    if not installed.exists() or installed.read_text() != wanted:
-        PACKAGES.mkdir(exist_ok=True)
-        (PACKAGES / "package.json").write_text(wanted)
-        options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-        done = subprocess.run(("npm", "install", *options), cwd=PACKAGES, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            _missing("packages from npm: " + (done.stderr.strip().splitlines() or ["it failed"])[-1])
-        installed.write_text(wanted)
-    shutil.copy(source / script, PACKAGES)
+    PACKAGES.mkdir(exist_ok=True)
+    try:
+        packages(YARDSTICKS / "node", PACKAGES)
+    except AssertionError as error:
+        _missing(f"packages from npm: {error}")
     return ["node", str(PACKAGES / script)]
 
 

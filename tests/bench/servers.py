@@ -118,7 +118,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(name: str, directory: Path, command: Callable[[Place], list[str]] | None = None) -> Iterator[Running]:
+def serving(name: str, directory: Path) -> Iterator[Running]:
     """Run the server `name`, storing below `directory`, until the block is left. Raises Missing."""
     where = Path(tempfile.mkdtemp(dir=directory))
     try:
@@ -131,7 +131,7 @@ def serving(name: str, directory: Path, command: Callable[[Place], list[str]] | 
             # The yardsticks' tools must not write into the tree.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        told = (command or SERVERS[name])(place)
+        told = SERVERS[name](place)
         with (place.home / "errors").open("wb") as errors:
             process = subprocess.Popen(told, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         # At once, so that whatever it starts is bound with it.

@@ -19,18 +19,23 @@ def install(where: Path) -> Path:
     """Have the packages of `CLIENTS`, and its scripts, in the directory `where`. Other processes may do so too."""
     for part in ("npm", "node"):
         require(part, shutil.which(part) is not None)
+    packages(CLIENTS, where)
+    return where
+
+
+def packages(source: Path, where: Path) -> None:
+    """Have the packages that `source` names, and its scripts, in the directory `where`. Raises AssertionError."""
     with (where / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted, installed = (CLIENTS / "package.json").read_text(), where / "installed.json"
+        wanted, installed = (source / "package.json").read_text(), where / "installed.json"
         if not installed.exists() or installed.read_text() != wanted:
             (where / "package.json").write_text(wanted)
             options = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
             done = subprocess.run(("npm", "install", *options), cwd=where, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             installed.write_text(wanted)
-        for script in CLIENTS.glob("*.mjs"):
+        for script in source.glob("*.mjs"):
             shutil.copy(script, where)
-    return where
 
 
 class Node:

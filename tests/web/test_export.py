@@ -144,6 +144,46 @@ async def test_a_generated_export_comes_chunked_as_it_is_made(root, regime):
         assert rows.ended.is_set()
 
 
+async def test_what_was_yielded_before_a_pause_goes_out_after_it_though_the_generator_waits(root, regime):
+    """It needs no further chunk to be pushed out."""
+    rows, paused = asyncio.Queue(), asyncio.Event()
+
+    async def two_and_wait():
+        yield b"first "
+        await rows.get()
+        server.jobs.live()[0].pause()
+        paused.set()
+        yield b"second"
+        await rows.get()
+
+    async with serving(root, handler_cancellation=regime, exports={"rows": two_and_wait}) as server:
+        async with await export(server, "rows") as response:
+            assert await response.content.readany() == b"first "
+            rows.put_nowait(None)
+            await paused.wait()
+            job = server.jobs.live()[0]
+            assert job.bytes_done == 6
+            job.resume()
+            assert await response.content.readexactly(6) == b"second"
+            rows.put_nowait(None)
+            assert await response.read() == b""
+
+
+async def test_an_empty_first_chunk_sends_the_headers(root):
+    """A generator may have its client told at once that something will come."""
+    go_on = asyncio.Event()
+
+    async def slow():
+        yield b""
+        await go_on.wait()
+        yield b"rows"
+
+    async with serving(root, exports={"rows": slow}) as server, await export(server, "rows") as response:
+        assert response.status == 200
+        go_on.set()
+        assert await response.read() == b"rows"
+
+
 async def test_an_export_without_rows_is_an_empty_file(root):
     async def nothing():
         return

@@ -82,6 +82,8 @@ class DirectReader:
 
     def rest(self) -> bytes:
         """What is here and was not asked for, whatever became of the connection since."""
+        if not self._left:  # what aiohttp takes for more of this body is another request
+            return b""
         received = b"" if self._socket is not None else self._take_over()
         with contextlib.suppress(ConnectionError):
             while self._left and len(received) < REST and (data := self._receive(MOST)):

@@ -48,7 +48,7 @@ async def send_generated(
     gathering = _Gathering(job, request)
     async with contextlib.aclosing(chunks):
         with aborting(request, response), contextlib.closing(gathering):
-            more = await gathering.gather(chunks, most=1, send=False)
+            more = await gathering.gather(chunks, most=0, send=False)
             if request.version >= HttpVersion11:
                 response.enable_chunked_encoding()
             else:
