@@ -14,7 +14,7 @@ from aiohttp import web
 import headgate
 from headgate.errors import FileNotFound, HeadgateError, Terminated
 from headgate.jobs import Job, State
-from headgate.transfer import send
+from headgate.transfer import send, sendfile
 from headgate.wire.parameters import parse_parameters
 from support import as_user, eventually, serving, token_users
 
@@ -37,6 +37,11 @@ async def export(server, filename, **kwargs):
     return await server.client.post(server.url + "/export", json={"filename": filename}, **kwargs)
 
 
+async def without_sendfile(job, transport, source, start, end, waited):
+    """As where it cannot be used."""
+    return start
+
+
 class Generated:
     """A generated export that yields what the test tells it to, and remembers how it ended."""
 
@@ -56,7 +61,7 @@ class Generated:
             self.ended.set()
 
 
-@pytest.mark.parametrize("size", [0, 1, 100_000, send.SENDFILE_SLICE, 3 * send.SENDFILE_SLICE + 17])
+@pytest.mark.parametrize("size", [0, 1, 100_000, sendfile.MOST, 3 * sendfile.WINDOW + 17])
 @pytest.mark.parametrize("encoding", ["json", "urlencoded"])
 async def test_a_stored_file_comes_whole_with_its_length(server, size, encoding):
     data = os.urandom(size)
@@ -70,19 +75,6 @@ async def test_a_stored_file_comes_whole_with_its_length(server, size, encoding)
     assert (job.state, job.bytes_done, job.bytes_total) == (State.COMPLETED, size, size)
     assert response.headers["Job-Id"] == str(job.id)
     assert response.headers["Link"] == f'</jobs/{job.id}>; rel="status"'
-
-
-async def test_without_sendfile_it_comes_whole_too(server, monkeypatch):
-    """On event loops that have none, and over TLS."""
-
-    async def no_sendfile(*args, **kwargs):
-        raise NotImplementedError
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "sendfile", no_sendfile)
-    data = os.urandom(2 * send.READ_SLICE + 5)
-    put(server, "a.bin", data)
-    async with await export(server, "a.bin") as response:
-        assert await response.read() == data
 
 
 async def test_a_file_is_saved_never_shown(server):
@@ -266,12 +258,12 @@ async def test_a_stored_export_ends_when_its_client_goes(root, regime, caplog):
     ]
 
 
-@pytest.mark.parametrize("sendfile", [True, False])
+@pytest.mark.parametrize("by_sendfile", [True, False])
 @pytest.mark.parametrize("left", [1000, 200_000_000 - 10])
-async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monkeypatch, sendfile, left):
+async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monkeypatch, by_sendfile, left):
     """Wherever it is cut, and however it is sent."""
-    if not sendfile:
-        monkeypatch.setattr(send, "_is_plain", lambda transport: False)
+    if not by_sendfile:
+        monkeypatch.setattr(send, "sendfile", without_sendfile)
     with (server.root / "a").open("wb") as file:
         file.truncate(200_000_000)
     async with await export(server, "a") as response:
@@ -283,8 +275,8 @@ async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monk
     assert (job.state, job.reason) == (State.FAILED, "storage-failed")
 
 
-@pytest.mark.parametrize("sendfile", [True, False])
-async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out(server, monkeypatch, sendfile):
+@pytest.mark.parametrize("by_sendfile", [True, False])
+async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out(server, monkeypatch, by_sendfile):
     """Who has every byte has it from a job that nobody can terminate any more (G2)."""
     real = Job.finish
 
@@ -293,8 +285,8 @@ async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out
         real(job)
 
     monkeypatch.setattr(Job, "finish", finish)
-    if not sendfile:
-        monkeypatch.setattr(send, "_is_plain", lambda transport: False)
+    if not by_sendfile:
+        monkeypatch.setattr(send, "sendfile", without_sendfile)
     put(server, "a", b"x" * 100_000)
     async with await export(server, "a") as response:
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -445,11 +437,8 @@ async def test_a_job_finishes_only_when_nothing_is_left_in_our_buffers(root, mon
         for _ in range(10):
             yield b"x" * 30_000
 
-    async def no_sendfile(*args, **kwargs):
-        raise NotImplementedError
-
     monkeypatch.setattr(Job, "finish", finish)
-    monkeypatch.setattr(asyncio.get_running_loop(), "sendfile", no_sendfile)
+    monkeypatch.setattr(send, "sendfile", without_sendfile)
     async with narrow(root, tls=tls, exports={"rows": rows}) as (server, transports, reader, writer):
         (root / "stored").write_bytes(b"x" * 300_000)
         ask(server, writer, kind)

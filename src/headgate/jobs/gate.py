@@ -65,6 +65,11 @@ class Gate:
     def _look(self) -> None:
         self.open = self._resumed is None and not self._throttles
 
+    @property
+    def paused(self) -> bool:
+        """Does nothing pass, whatever has been paid for?"""
+        return self._resumed is not None
+
     async def opened(self) -> None:
         """Wait while the gate is paused. When this returns it is not, until the caller's next ``await``."""
         while self._resumed is not None:

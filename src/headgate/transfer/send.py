@@ -1,11 +1,11 @@
-"""Giving stored files out, by sendfile in slices.
+"""Giving stored files out.
 
 Rules of this room:
 
 - An export that stops half-way never ends with a clean end of body (G5): whatever goes wrong after the first byte
   aborts the connection. So the last chunk, and the answer that all is well, are left to aiohttp, after the job is done.
-- Nothing is read ahead of the client: a slice is asked for when the one before it has gone, and nothing at all while
-  the job is paused.
+- Nothing is read ahead of the client: more is asked for when what came before has gone, and nothing at all while the
+  job is paused.
 """
 
 import asyncio
@@ -21,19 +21,16 @@ from headgate.errors import Disconnected, StorageFailed
 from headgate.jobs import Job
 from headgate.storage import Source
 from headgate.transfer.digester import Digester
+from headgate.transfer.sendfile import sendfile
 from headgate.transfer.watch import Waited
 
 __all__ = ["Piece", "aborting", "digest_stored", "flush", "send_stored"]
-
-#: Bytes handed to the kernel at once. Large enough that the slicing costs little, small enough that the loop is held
-#: less than a millisecond, and that a pause has little on its way.
-SENDFILE_SLICE = 1024 * 1024
 
 #: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
 #: that nobody waits for a slow client there.
 TAIL = 16 * 1024
 
-#: Bytes read and written at once where sendfile cannot be used (TLS, other event loops).
+#: Bytes read and written at once where sendfile cannot be used (TLS).
 READ_SLICE = 256 * 1024
 
 
@@ -78,7 +75,10 @@ async def send_stored(
                 with waited:
                     await response.write(piece.head)
             end = piece.start + piece.length - (held if piece is last else 0)
-            sent = await _sendfile(job, request, source, piece.start, end, waited)
+            sent = piece.start
+            if sent < end:
+                await flush(request, waited)
+                sent = await sendfile(job, request.transport, source, sent, end, waited)
             while sent < end:
                 size = min(READ_SLICE, end - sent)
                 if not job.gate.open:
@@ -110,37 +110,6 @@ async def _read(source: Source, offset: int, size: int) -> bytes:
     if len(chunk) < size:
         raise StorageFailed("The file became shorter while it was sent.")
     return chunk
-
-
-async def _sendfile(job: Job, request: web.Request, source: Source, sent: int, end: int, waited: Waited) -> int:
-    """Send as much of `source`, from `sent` up to `end`, as sendfile can; return where that ended, maybe at `sent`."""
-    transport = request.transport
-    if sent == end or source.file is None or transport is None or not _is_plain(transport):
-        return sent
-    loop = asyncio.get_running_loop()
-    # sendfile waits for an empty buffer first, and asyncio does not forgive a cancellation of that wait.
-    await flush(request, waited)
-    while sent < end:
-        count = min(SENDFILE_SLICE, end - sent)
-        if not job.gate.open:
-            count = await job.gate.wait(count)
-        await source.ready(sent, count)
-        try:
-            with waited:
-                done = await loop.sendfile(transport, source.file, sent, count, fallback=False)
-        except (NotImplementedError, asyncio.SendfileNotAvailableError) as error:
-            # Not offered by this loop or this file; or the client is gone, which the next write will tell.
-            error.__traceback__ = None  # it leads to a frame of asyncio's that leads back to it: a circle
-            return sent
-        except RuntimeError:
-            if transport.is_closing():
-                raise Disconnected from None
-            raise
-        if not done:
-            raise StorageFailed("The file became shorter while it was sent.")
-        job.advance(done)
-        sent += done
-    return sent
 
 
 async def flush(request: web.Request, waited: Waited) -> None:
