@@ -9,6 +9,7 @@ import pytest
 
 from headgate.config import OnConflict
 from headgate.errors import FileNotFound, NameTaken
+from headgate.memory import aligned
 from headgate.storage import LocalStorage, Order, Storage
 
 REJECT, RENAME, REPLACE = OnConflict.REJECT, OnConflict.RENAME, OnConflict.REPLACE
@@ -52,6 +53,28 @@ async def get(storage, name):
         data = await source.read(0, source.size + 1)
         assert len(data) == source.size
         return data
+
+
+@pytest.mark.parametrize("first", [0, 1, 5000])
+async def test_memory_may_be_used_again_after_the_second_write(storage, first):
+    """Two blocks take turns: what was written from one is safe when the write of the other has returned."""
+    blocks = [aligned(1_500_000), aligned(1_500_000)]
+    async with staged(storage, ("a", b"x" * first)) as stage:
+        file, whole = await stage.create("b", REJECT), b"x" * first
+        if first:
+            await file.write(whole)
+        for number in range(8):
+            start = len(whole) % 4096
+            block = blocks[number % 2][start:]
+            block[:] = os.urandom(len(block))
+            await file.write(block)
+            whole += bytes(block)
+            blocks[(number + 1) % 2][:] = bytes(1_500_000)
+        await file.flush()
+        block[:] = bytes(len(block))
+        await stage.sync()
+        await stage.publish(REJECT)
+    assert await get(storage, "b") == whole
 
 
 async def test_what_is_published_is_listed_by_name(storage):

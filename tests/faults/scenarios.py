@@ -6,9 +6,13 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from yarl import URL
 
+from headgate.memory import PAGE
+from headgate.storage import staged
+from headgate.transfer import direct
 from support import FORM, HeldUpload, Server, eventually, form, part
 from tus import BYTES, VERSION, named
 
@@ -137,6 +141,18 @@ async def _in_parts(server: Server) -> Outcome:
     return outcome
 
 
+async def _large(server: Server) -> Outcome:
+    """Received into blocks, from which the disk takes it by itself."""
+    with (
+        mock.patch.multiple(direct, FROM=1, FAST=1, SHARE=2 * PAGE, TURN=2 * PAGE, BLOCK=8 * PAGE),
+        mock.patch.object(staged, "DIRECT", 2 * PAGE),
+    ):
+        async with server.client.put(f"{server.url}/files/a", data=LARGE) as response:
+            return Outcome(response.status, (await response.json(content_type=None)).get("code"))
+
+
+LARGE = b"large" * 60_000
+
 OLD, NEW = b"old" * 1000, b"new" * 2000
 QUOTA = {"quota": 10**6, "quota_per_owner": 10**6}
 
@@ -156,6 +172,7 @@ SCENARIOS = {
         exporting("a", OLD * 100, Want_Repr_Digest="sha-256=1"), {"a": OLD * 100}, {"a": OLD * 100}
     ),
     "delete": Scenario(_deleted, {"a": OLD, "b": NEW}, {"b": NEW}, QUOTA),
+    "large": Scenario(_large, {"b": OLD}, {"a": LARGE, "b": OLD}, QUOTA),
     "resumable": Scenario(_resumed, {"b": OLD}, {"a": NEW, "b": OLD}, QUOTA),
     "in parts": Scenario(_in_parts, {"b": OLD}, {"a": NEW, "b": OLD}, QUOTA),
     "list": Scenario(_listed, {"a": OLD, "b": NEW}, {"a": OLD, "b": NEW}),

@@ -1,7 +1,8 @@
 """A process that has everything imported, and forks servers: real ones, each a process of its own, in milliseconds.
 
 It reads lines of JSON from its standard input: the arguments of ``headgate``, and where its log goes. For each it forks
-a child, writes the child's pid as a line, and the child writes its own ready line after it.
+a child, writes the child's pid as a line, and the child writes its own ready line after it. For every second one, what
+is received straight from sockets, into blocks that the disk takes by itself, is small enough for the tests to meet it.
 """
 
 import json
@@ -11,10 +12,15 @@ import sys
 from typing import Any
 
 import headgate.cli
+from headgate.storage import staged
+from headgate.transfer import direct
 
 
-def run(arguments: list[str], log: str) -> Any:
+def run(arguments: list[str], log: str, *, in_blocks: bool) -> Any:
     """In the child: become the server."""
+    if in_blocks:
+        direct.FROM, direct.FAST, direct.SHARE, direct.BLOCK = 1000, 1, 8192, 65536
+        staged.DIRECT = 8192
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
@@ -24,13 +30,13 @@ def run(arguments: list[str], log: str) -> Any:
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    for line in iter(sys.stdin.readline, ""):
+    for number, line in enumerate(iter(sys.stdin.readline, "")):
         arguments, log = json.loads(line)
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                code = run(arguments, log)
+                code = run(arguments, log, in_blocks=number % 2 == 1)
             finally:
                 os._exit(code)
         print(pid, flush=True)

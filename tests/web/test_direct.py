@@ -1,10 +1,13 @@
 """Large bodies, received past aiohttp: everything holds that holds for others. What is large is small here."""
 
 import asyncio
+import errno
 import hashlib
+import io
 import logging
 import os
 import random
+import time
 from contextlib import suppress
 from unittest import mock
 
@@ -15,6 +18,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from faults.clients import connected, head
 from headgate.jobs import State
+from headgate.storage import staged
 from headgate.transfer import direct
 from support import END, FORM, eventually, file_form, part, serving
 from tus import BYTES, named
@@ -23,10 +27,32 @@ from tus import call as tus
 SIZE = 3_000_000
 
 
-@pytest.fixture(autouse=True)
-def large(monkeypatch):
+_hand_over = staged.LocalStaged._hand_over
+
+
+def leisurely(file, pages):
+    """A disk that takes its time: whoever used the memory again too early would store the wrong bytes."""
+    taken.append(len(pages))
+    time.sleep(0.001)
+    return _hand_over(file, pages)
+
+
+#: Bytes of each write that was the disk's own.
+taken = []
+
+#: A connection that was received from directly lingers, and looks so often whether its client is gone.
+LOOK = {"watch_interval": 0.02}
+
+
+@pytest.fixture(autouse=True, params=["as it comes", "in blocks"])
+def large(request, monkeypatch):
     """What is large, and the reader of whatever is received so, once something is."""
     readers = []
+    if request.param == "in blocks":
+        for name, value in (("FAST", 1), ("SHARE", 8192), ("BLOCK", 16 * 4096), ("LATE", 0.002)):
+            monkeypatch.setattr(direct, name, value)
+        monkeypatch.setattr(staged, "DIRECT", 2 * 4096)
+        monkeypatch.setattr(staged.LocalStaged, "_hand_over", leisurely)
     init = direct.DirectReader.__init__
 
     def noting(self, *args):
@@ -50,9 +76,10 @@ def whole(way, data):
 @pytest.mark.parametrize("way", ["form", "put"])
 async def test_every_byte_arrives_however_the_body_is_cut(root, regime, large, way, seed):
     """The pieces in which a body comes do not show in the file, and the answer is the same as for any upload."""
+    taken.clear()
     dice = random.Random(seed)
     data = dice.randbytes(SIZE)
-    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server, connected(server.port) as client:
         beginning, body = whole(way, data)
         await client.send(beginning)
         sent = 0
@@ -64,11 +91,13 @@ async def test_every_byte_arrives_however_the_body_is_cut(root, regime, large, w
         assert server.published() == {"a": data}
         assert server.staged() == []
         assert len(large) == 1
+        assert bool(taken) == (direct.FAST == 1)
 
 
 async def test_the_connection_ends_with_the_answer(root, regime):
     """aiohttp has lost count of it: the client is told, and a request that it had sent already is not answered."""
-    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+    config = LOOK | {"linger_timeout": 0.1}
+    async with serving(root, handler_cancellation=regime, config=config) as server, connected(server.port) as client:
         beginning, body = whole("put", bytes(SIZE))
         await client.send(beginning + body + head("GET /healthz"))
         answer = b""
@@ -80,7 +109,7 @@ async def test_the_connection_ends_with_the_answer(root, regime):
 
 
 async def test_a_small_body_leaves_the_connection_for_the_next(root, large):
-    async with serving(root) as server, connected(server.port) as client:
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
         for name in ("a", "b"):
             await client.send(head(f"PUT /files/{name}", Content_Length=5) + b"small")
             assert await client.status() == 201
@@ -91,7 +120,7 @@ async def test_a_small_body_leaves_the_connection_for_the_next(root, large):
 @pytest.mark.parametrize("hang_up", ["close", "reset"])
 async def test_a_client_that_goes_is_one_line_and_leaves_nothing(root, regime, caplog, way, hang_up):
     caplog.set_level(logging.INFO, "headgate")
-    async with serving(root, handler_cancellation=regime) as server:
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server:
         async with connected(server.port) as client:
             beginning, body = whole(way, bytes(SIZE))
             await client.send(beginning + body[:2_000_000])
@@ -108,7 +137,7 @@ async def test_a_client_that_goes_is_one_line_and_leaves_nothing(root, regime, c
 
 @pytest.mark.parametrize("way", ["form", "put"])
 async def test_terminate_ends_it_at_once_and_its_client_is_told(root, regime, way):
-    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server, connected(server.port) as client:
         beginning, body = whole(way, bytes(SIZE))
         await client.send(beginning + body[:2_000_000])
         job = await server.one_live_job()
@@ -122,7 +151,7 @@ async def test_terminate_ends_it_at_once_and_its_client_is_told(root, regime, wa
 async def test_nothing_is_received_while_it_is_paused(root, regime):
     """The kernel's buffers fill, and its sender has to wait; nothing of it is read ahead."""
     data = os.urandom(40_000_000)
-    async with serving(root, handler_cancellation=regime) as server, connected(server.port) as client:
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server, connected(server.port) as client:
         beginning, body = whole("put", data)
         await client.send(beginning + body[:100_000])
         job = await server.one_live_job()
@@ -141,7 +170,7 @@ async def test_nothing_is_received_while_it_is_paused(root, regime):
 
 async def test_others_have_their_turn_while_a_fast_client_sends(root):
     """Its bytes are always there; the loop goes round all the same."""
-    async with serving(root) as server, connected(server.port) as client:
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
         beginning, body = whole("put", bytes(20_000_000))
         sending = asyncio.create_task(client.send(beginning + body))
         job = await server.one_live_job()
@@ -155,7 +184,7 @@ async def test_others_have_their_turn_while_a_fast_client_sends(root):
 
 async def test_what_came_before_a_client_went_is_kept_of_a_resumable_upload(root, regime):
     data = os.urandom(SIZE)
-    async with serving(root, handler_cancellation=regime) as server:
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server:
         created = await tus(server, "POST", "/tus", named("a") | {"Upload-Length": str(SIZE)})
         url = created["Location"]
         target = "/tus" + url.rpartition("/tus")[2]
@@ -173,8 +202,33 @@ async def test_what_came_before_a_client_went_is_kept_of_a_resumable_upload(root
         assert server.published() == {"a": data}
 
 
+@pytest.mark.parametrize("large", ["in blocks"], indirect=True)
+async def test_of_what_the_disk_could_not_take_a_resumable_upload_tells_nothing(root, monkeypatch, large):
+    """The write that fails is not the last that was begun: what came after it would lie behind a gap."""
+    data, writes = os.urandom(SIZE), []
+
+    def full(file, pages):
+        writes.append(pages)
+        if len(writes) == 5:
+            raise OSError(errno.ENOSPC, "")
+        return leisurely(file, pages)
+
+    monkeypatch.setattr(staged.LocalStaged, "_hand_over", full)
+    async with serving(root, config=LOOK) as server:
+        created = await tus(server, "POST", "/tus", named("a") | {"Upload-Length": str(SIZE)})
+        url, offset = created["Location"], 0
+        for status in (507, 204):
+            patch = BYTES | {"Upload-Offset": str(offset)}
+            assert (await tus(server, "PATCH", url, patch, data=io.BytesIO(data[offset:]))).status == status
+            if status == 507:
+                offset = int((await tus(server, "HEAD", url))["Upload-Offset"])
+                assert 0 < offset < SIZE
+                assert (root / ".staging" / f"{url.rpartition('/')[2]}.kept").read_bytes() == data[:offset]
+        assert server.published() == {"a": data}
+
+
 async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monkeypatch):
-    async with serving(root) as server:
+    async with serving(root, config=LOOK) as server:
 
         def dup(self):
             raise OSError(24, "Too many open files")
@@ -189,7 +243,7 @@ async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monke
 
 async def test_a_form_with_many_large_files_is_taken_apart(root):
     files = {f"file {number}": os.urandom(700_000) for number in range(4)}
-    async with serving(root) as server, connected(server.port) as client:
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
         body = b"".join(part(name, data) for name, data in files.items()) + END
         await client.send(head("POST /upload", Content_Length=len(body), Content_Type=FORM["Content-Type"]) + body)
         assert await client.status() == 201

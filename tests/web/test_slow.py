@@ -122,7 +122,8 @@ async def test_a_client_that_takes_little_by_little_does_not_idle(root, regime, 
                 await loop.sock_recv(sock, 2000)
                 await asyncio.sleep(0.01)  # the trickle
             assert job.state is State.RUNNING
-            assert job.bytes_done - done < 2_000_000, "the slices must leave more rarely than the timeout"
+            if kind == "generated":  # a stored file leaves in what room there is
+                assert job.bytes_done - done < 2_000_000, "the slices must leave more rarely than the timeout"
 
 
 async def test_an_upload_is_not_blamed_for_our_own_slowness(root, regime):

@@ -30,6 +30,7 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.jobs import Job, Lease, State
+from headgate.memory import Data
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record
 from headgate.storage import Kept
@@ -42,6 +43,8 @@ __all__ = ["Upload"]
 QUIET = 0.02
 #: ...and seconds that it may go on at most.
 LONGEST = 1.0
+
+_NOTHING: Data = b""
 
 
 class Upload:
@@ -215,15 +218,15 @@ class Upload:
     async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
         """Write what comes. The hot path, with what it leaves behind when it is stopped."""
         kept, gate, read, write, advance = self.kept, job.gate, body.readany, self.kept.write, job.advance
-        before, data = start, b""
+        before, data = start, _NOTHING
         try:
-            while data := await read():
-                before = kept.size or 0
+            while data := await read(at=before):
                 if gate.open:
                     await write(data)
                     advance(len(data))
                 else:
                     await through(job, data, write)
+                before, data = kept.size or 0, _NOTHING
             sender.check()
         except BaseException as error:
             if not (job.cause is not None and job.cause.final):
@@ -231,7 +234,7 @@ class Upload:
             raise
 
     async def _keep(
-        self, job: Job, body: Body, sender: Sender, start: int, before: int, data: bytes, error: BaseException
+        self, job: Job, body: Body, sender: Sender, start: int, before: int, data: Data, error: BaseException
     ) -> None:
         """`error` stopped adding, while `data` was written after the first `before` bytes: keep what is here."""
         kept = self.kept
@@ -241,7 +244,10 @@ class Upload:
             await self.note(checked=None, durably=False)
             return
         await kept.settle()
-        rest = data[(kept.size or 0) - before :]
+        done = (kept.size or 0) - before
+        if done < 0:  # what came before it could not be written
+            return
+        rest = bytes(data[done:])
         with suppress(HeadgateError):  # it may be why adding was stopped
             rest += body.rest()
             await kept.write(rest)
@@ -280,7 +286,7 @@ class Upload:
         return self.finishing
 
 
-async def _soon(body: Body) -> bytes:
+async def _soon(body: Body) -> Data:
     """What is here already, or comes at once. Raises TimeoutError."""
     async with asyncio.timeout(QUIET):
         return await body.readany()

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol, Self
 from uuid import UUID
 
 from headgate.config import OnConflict
+from headgate.memory import Data
 from headgate.storage.entry import Entry, Expect, Order, Place, Published, expect_anything
 
 __all__ = ["Kept", "Source", "Stage", "Staged", "Storage"]
@@ -32,12 +33,17 @@ class Staged(Protocol):
     def size(self) -> int:
         """Bytes written."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Data) -> None:
         """Append `data`, all of it. Raises QuotaExceeded, StorageFull or StorageFailed; may be cancelled, and is then
         discarded soon.
 
-        Must not block the loop. The hot path: one call a chunk.
+        The memory of a memoryview must stay as it is until the next `write`, or `flush`, has returned: the disk may
+        still be taking from it, and what then goes wrong is raised there. Must not block the loop. The hot path: one
+        call a chunk.
         """
+
+    async def flush(self) -> None:
+        """Return when nobody takes bytes from the caller's memory any more. Raises what `write` does."""
 
 
 class Stage(Protocol):
@@ -118,8 +124,8 @@ class Kept(Protocol):
     async def reserve(self, least: int, most: int) -> None:
         """As a stage's. What was promised and did not come is free again when it is left."""
 
-    async def write(self, data: bytes) -> None:
-        """As a staged file's."""
+    async def write(self, data: Data) -> None:
+        """As a staged file's; so are all others here that come after it, in place of its `flush`."""
 
     async def settle(self) -> None:
         """Wait for what a cancelled write has begun; `size` tells afterwards what came of it."""

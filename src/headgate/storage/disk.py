@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
 from headgate.storage.entry import Entry
-from headgate.storage.pace import Pace
+from headgate.storage.pace import DirectPace, Pace
 
 __all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried"]
 
@@ -74,6 +74,7 @@ class Disk:
         self.root = root
         self.staging = staging
         self.pace = Pace()
+        self.direct = DirectPace()
         #: Can a file's owner be written down here? Whoever opens the directories finds out.
         self.knows_owners = False
         self._threads = ThreadPoolExecutor(threads, "headgate-storage")

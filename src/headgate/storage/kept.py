@@ -22,6 +22,7 @@ from uuid import UUID
 from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import StorageFailed, UploadGone, UploadLocked
+from headgate.memory import Data
 from headgate.storage.disk import Disk, close_quietly, mapped
 from headgate.storage.entry import Entry, Expect, Published, expect_anything
 from headgate.storage.ledger import Account, Ledger, Possession
@@ -169,7 +170,7 @@ class LocalKept:
     async def _promise(self, size: int) -> None:
         await self.reserve(size, max(size, STEP))
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Data) -> None:
         staged = self._file
         await staged.write(data)
         self.size = staged.size

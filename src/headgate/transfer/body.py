@@ -6,6 +6,7 @@ Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer,
 from aiohttp import web
 
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
+from headgate.memory import Data
 from headgate.transfer.digester import Digester
 from headgate.transfer.direct import direct_reader
 from headgate.transfer.watch import Waited
@@ -19,13 +20,12 @@ class Body:
     `digester`: has every byte pass, if there is something to compute. Must be closed if it may be large.
     """
 
-    __slots__ = ("_back", "_back_at", "_content", "_digester", "_direct", "_limit", "_request", "consumed", "waited")
+    __slots__ = ("_back", "_back_at", "_digester", "_direct", "_limit", "_request", "consumed", "waited")
 
     def __init__(self, request: web.Request, *, limit: int, digester: Digester | None = None) -> None:
         self._request = request
         self._digester = digester or None
         self._direct = direct_reader(request)
-        self._content = self._direct or request.content
         self._limit = limit
         # What was read too far: all of it from `_back_at` on. An offset, because cutting lines off its front one by one
         # would copy the rest each time.
@@ -36,13 +36,22 @@ class Body:
         #: Bytes taken in so far, not counting what was given back.
         self.consumed = 0
 
-    async def readany(self) -> bytes:
-        """Whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer, Disconnected."""
+    async def readany(self, held: bytes = b"", at: int = 0) -> Data:
+        """`held`, and after it whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer,
+        Disconnected.
+
+        `at`: where in a file it will be written. The memory of a memoryview is used again by the second read from now
+        on.
+        """
         if self._back:
-            return self.take_back(len(self._back))
+            return held + self.take_back(len(self._back))
         try:
             with self.waited:
-                data = await self._content.readany()
+                if self._direct is not None:
+                    data = await self._direct.readany(held, at)
+                else:
+                    data = await self._request.content.readany()
+                    data = held + data if held and data else data
         except ConnectionError as error:
             error.__traceback__ = None  # it leads to a frame of aiohttp's that leads back to it: a circle
             raise Disconnected from None
@@ -52,11 +61,13 @@ class Body:
             if self._request.transport is None:  # how a StreamReader says that nothing will come any more
                 raise Disconnected from None
             raise
-        self.consumed += len(data)
+        if not data:
+            return data
+        self.consumed += len(data) - len(held)
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {self._limit} bytes.")
         if self._digester is not None:
-            self._digester.update(data)
+            self._digester.update(data[len(held) :])
         return data
 
     def rest(self) -> bytes:
@@ -77,10 +88,10 @@ class Body:
         if self._direct is not None:
             self._direct.close()
 
-    def give_back(self, data: bytes) -> None:
+    def give_back(self, data: Data) -> None:
         """The next read begins with `data`, the end of what was read last."""
         assert not self._back
-        self._back = data
+        self._back = bytes(data)
         self._back_at = 0
         self.consumed -= len(data)
 

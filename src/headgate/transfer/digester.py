@@ -7,6 +7,7 @@ from typing import Self
 from multidict import MultiMapping
 
 from headgate.errors import DigestMismatch
+from headgate.memory import Data
 from headgate.wire.digests import ALGORITHMS, parse_digests
 
 __all__ = ["REPR_DIGEST", "Digester"]
@@ -50,7 +51,7 @@ class Digester:
     def __bool__(self) -> bool:
         return bool(self._hashes)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Data) -> None:
         for hash_ in self._hashes.values():
             hash_.update(data)
 

@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 from headgate.jobs import Job
+from headgate.memory import Data
 
 __all__ = ["through"]
 
 
-async def through(job: Job, chunk: bytes, move: Callable[[bytes], Awaitable[None]]) -> None:
+async def through(job: Job, chunk: Data, move: Callable[[Data], Awaitable[None]]) -> None:
     """Have `move` take all of `chunk`, as the gate of `job` lets it pass, and count it."""
     offset = 0
     while offset < len(chunk):

@@ -19,6 +19,7 @@ from aiohttp.http import StreamWriter
 from headgate.aio import is_cancelled
 from headgate.errors import ExportFailed, HeadgateError
 from headgate.jobs import Job, State
+from headgate.memory import Data
 from headgate.transfer.gated import through
 from headgate.transfer.send import aborting, flush
 from headgate.transfer.watch import Waited
@@ -55,7 +56,7 @@ async def send_generated(
                 response.force_close()  # the end of the connection is the end of the body
             await response.prepare(request)
 
-            async def write(data: bytes) -> None:
+            async def write(data: Data) -> None:
                 with waited:
                     await response.write(data)
 

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
+from headgate.memory import Data, find
 from headgate.transfer.body import Body
 from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.watch import Waited
@@ -83,8 +84,10 @@ class _PartReader(BodyPartReader):
         # The line break that ended the headers may begin the delimiter: an empty part has no other.
         self._held = b"\r\n"
         self._skip = 2
+        self._given = 0  # bytes of the part so far
 
-    async def read_chunk(self, size: int = 0) -> bytes:
+    # Whatever calls it here takes any bytes-like object.
+    async def read_chunk(self, size: int = 0) -> Data:  # type: ignore[override]
         """The next bytes of the part, as many as came (`size` is ignored); none at its end.
 
         Raises MalformedBody if the body ends before the part does.
@@ -93,20 +96,16 @@ class _PartReader(BodyPartReader):
             return b""
         delimiter = self._delimiter
         while True:
-            data = await self._body.readany()
+            data = await self._body.readany(self._held, self._given - self._skip)
             if not data:
                 raise MalformedBody("The body ends in the middle of a part.")
-            if self._held:
-                data = self._held + data
-            found = data.find(delimiter)
+            found = find(data, delimiter)
             if found < 0:
                 # Only the last CR can begin a delimiter that is still to come: there is none inside one.
-                tail = data.rfind(b"\r", 1 - len(delimiter))
-                if tail >= 0 and delimiter.startswith(data[tail:]):
-                    self._held = data[tail:]
-                    data = data[:tail]
-                else:
-                    self._held = b""
+                end = bytes(data[1 - len(delimiter) :])
+                tail = end.rfind(b"\r")
+                self._held = end[tail:] if tail >= 0 and delimiter.startswith(end[tail:]) else b""
+                data = data[: len(data) - len(self._held)]
             elif found == 0:
                 self._at_eof = True
                 self._held = b""
@@ -120,6 +119,7 @@ class _PartReader(BodyPartReader):
                 data = data[self._skip :]
                 self._skip = 0
             if data:
+                self._given += len(data)
                 return data
 
 
@@ -134,7 +134,7 @@ class FileBody:
     filename: str
     #: The next bytes, as many as came; none at the end. The hot path. Raises DigestMismatch at the end if the part came
     #: with a digest that its bytes do not have.
-    read: Callable[[], Awaitable[bytes]]
+    read: Callable[[], Awaitable[Data]]
     #: What was asked for; to be looked at when the file has been read.
     digester: Digester
 
@@ -248,7 +248,7 @@ class Form:
         digester = Digester.expecting(part.headers, self._wanted)
         digesters = [each for each in (digester, self._first_file if first else None) if each]
 
-        async def read() -> bytes:
+        async def read() -> Data:
             data = await part.read_chunk()
             for each in digesters:
                 each.update(data)

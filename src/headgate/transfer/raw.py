@@ -6,6 +6,7 @@ from aiohttp import hdrs, web
 
 from headgate.config import Config
 from headgate.errors import MalformedRequest, TooLarge, UnsupportedMedia
+from headgate.memory import Data
 from headgate.transfer.body import Body
 from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Waited
@@ -61,9 +62,9 @@ class Raw:
         """What was asked for, by algorithm; when the file has been read."""
         return self._digester.wanted
 
-    async def read(self) -> bytes:
+    async def read(self) -> Data:
         """The next bytes, as many as came; none at the end. Raises DigestMismatch, and what Body raises."""
-        data = await self._body.readany()
+        data = await self._body.readany(at=self._body.consumed)
         if not data:
             self._digester.check("The body")
         return data

@@ -13,6 +13,7 @@ from headgate.aio import is_cancelled
 from headgate.config import Config, OnConflict
 from headgate.errors import HeadgateError, InvalidOption, NameTaken, NoFiles, Refused, TooLarge
 from headgate.jobs import Job
+from headgate.memory import Data
 from headgate.names import check_name
 from headgate.storage import Expect, Published, Stage, expect_anything
 from headgate.transfer.gated import through
@@ -45,8 +46,9 @@ class Incoming(Protocol):
     def filename(self) -> str: ...
 
     @property
-    def read(self) -> Callable[[], Awaitable[bytes]]:
-        """The next bytes, as many as came; none at the end."""
+    def read(self) -> Callable[[], Awaitable[Data]]:
+        """The next bytes, as many as came; none at the end. The memory of a memoryview is used again by the second
+        read from then on."""
 
     @property
     def digests(self) -> Mapping[str, bytes]:
@@ -97,6 +99,7 @@ async def receive(
                 advance(len(chunk))
             else:
                 await through(job, chunk, write)
+        await staged.flush()
         received.append(ReceivedFile(name, staged.size, file.digests))
     if rule is None:
         raise NoFiles
