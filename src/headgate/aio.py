@@ -19,7 +19,7 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
     cancels = 0
     while not inner.done():
         try:
-            await asyncio.wait([inner])
+            await _done(inner)
         except asyncio.CancelledError:
             cancels += 1
     if cancels:
@@ -37,6 +37,13 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
         # An exception keeps its frames, and this one would keep the exception: a circle that only the collector breaks,
         # with all that a request holds in it.
         del inner, awaitable
+
+
+def _done(future: "asyncio.Future[T]") -> "asyncio.Future[None]":
+    """Done when `future` is, whatever became of it; its own cancellation is nobody else's."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+    return done
 
 
 def is_cancelled() -> bool:

@@ -104,7 +104,7 @@ async def race_uploads(server: Server, *, rounds: int, seed: int = 1) -> RaceRes
 
     async def one(number: int) -> None:
         id_ = UUID(int=dice.getrandbits(128), version=4)
-        name, data = str(id_), dice.randbytes(9) * 1000
+        name, data = str(id_), dice.randbytes(9) * dice.choice((1000, 5000))  # held in memory, and not
 
         async def upload() -> int:
             async with server.client.post(

@@ -87,7 +87,7 @@ async def test_a_lack_of_descriptors_is_a_busy_server_not_a_broken_one(root, mon
     real = os.open
 
     def full(path, flags, *args, **kwargs):
-        if flags & os.O_CREAT and "headgate" not in str(path):
+        if flags & os.O_WRONLY and "headgate" not in str(path):
             raise OSError(number, "Too many open files")
         return real(path, flags, *args, **kwargs)
 

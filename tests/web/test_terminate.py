@@ -118,14 +118,14 @@ async def test_an_upload_can_be_terminated_while_the_service_decides_on_it(root)
 async def test_during_publish_terminate_is_refused_and_the_upload_completes(team, monkeypatch):
     """Past the point of no return: 409 already-finished, and the file is there, whole (G2)."""
     publishing, may_go_on = threading.Event(), threading.Event()
-    real = Publication.run
+    real = Publication.place
 
     def publish(self):
         publishing.set()
         may_go_on.wait()
         return real(self)
 
-    monkeypatch.setattr(Publication, "run", publish)
+    monkeypatch.setattr(Publication, "place", publish)
     upload = HeldUpload(team, as_user("alice"))
     upload.send(form(part("a", b"x" * 1000)))
     upload.end()

@@ -59,6 +59,10 @@ class Stage(Protocol):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
+    @property
+    def held(self) -> bool:
+        """Is what was promised so little that it is held until it is published, and need not be synced before?"""
+
     async def reserve(self, least: int, most: int) -> None:
         """Have `most` bytes promised beyond those written, or as many as there are if that is at least `least`.
 
@@ -69,8 +73,9 @@ class Stage(Protocol):
     async def create(self, name: str, on_conflict: OnConflict) -> Staged:
         """Begin a file that is meant to be called `name`.
 
-        Raises NameTaken at once if `on_conflict` is REJECT and the name is taken now, or, unless it is RENAME, by an
-        earlier file of this stage. If cancelled, nothing is left that `__aexit__` does not know of.
+        Raises NameTaken at once if `on_conflict` is REJECT and the name is taken now (where the stage is `held`, only
+        `publish` does), or, unless it is RENAME, by an earlier file of this stage. If cancelled, nothing is left that
+        `__aexit__` does not know of.
         """
 
     async def sync(self) -> None:
@@ -79,10 +84,11 @@ class Stage(Protocol):
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> Sequence[Published]:
         """Make every file visible under its name, at once and whole, all of them or none, and durably so (G3).
 
-        Called once, after `sync`. Returns what was published, in order of creation: under other names than asked for
-        only under RENAME. `expect` looks at what each name has just before it is REPLACEd, so that nothing comes
-        between. Raises NameTaken, PreconditionFailed, StorageFull or StorageFailed, and then nothing is visible that
-        was not before. Once begun it runs to its end even if the caller is cancelled, and its outcome is told.
+        Called once, after `sync`, unless the stage is `held`. Returns what was published, in order of creation: under
+        other names than asked for only under RENAME. `expect` looks at what each name has just before it is REPLACEd,
+        so that nothing comes between. Raises NameTaken, PreconditionFailed, StorageFull or StorageFailed, and then
+        nothing is visible that was not before. Once begun it runs to its end even if the caller is cancelled, and its
+        outcome is told.
         """
 
 

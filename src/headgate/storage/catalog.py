@@ -18,10 +18,9 @@ from uuid import uuid4
 from headgate.errors import InvalidName
 from headgate.names import check_name
 from headgate.storage.census import owner_of
-from headgate.storage.disk import Disk, entry_of, mapped, unhurried
+from headgate.storage.disk import Disk, entry_of, mapped, unhurried, unlink
 from headgate.storage.entry import Entry, Expect, Order, Place
 from headgate.storage.ledger import Possession, Possessions
-from headgate.storage.publication import unlink
 from headgate.storage.source import open_published
 
 __all__ = ["list_published", "look", "remove"]

@@ -3,19 +3,23 @@
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
 from headgate.storage.entry import Entry
 from headgate.storage.pace import DirectPace, Pace
 
-__all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried"]
+__all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried", "unlink"]
+
+logger = logging.getLogger("headgate.storage")
 
 T = TypeVar("T")
 
@@ -38,21 +42,34 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
     return Entry(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), etag)
 
 
-@contextmanager
-def mapped() -> Iterator[None]:
-    """Turn what the operating system raises into what the contract names. The original stays as the cause."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _BUSY:
-            raise Busy("The server has no descriptor left for another file.") from error
-        raise (StorageFull if error.errno in _FULL else StorageFailed) from error
+class mapped:  # noqa: N801 - what it is called is what a block says that is under it
+    """Turns what the operating system raises into what the contract names. The original stays as the cause."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            if error.errno in _BUSY:
+                raise Busy("The server has no descriptor left for another file.") from error
+            raise (StorageFull if error.errno in _FULL else StorageFailed) from error
 
 
 def close_quietly(fd: int) -> None:
     """Close `fd`, of which nobody needs to know more: it is closed, whatever is said."""
     with suppress(OSError):
         os.close(fd)
+
+
+def unlink(label: str, directory: int) -> None:
+    """Remove a name from the staging directory, if it is there. Never raises."""
+    try:
+        os.unlink(label, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # whoever is leaving has an outcome already; a sweeper will try again
+        logger.error("the staged file %s could not be removed: %s", label, error)
 
 
 def unhurried(things: Iterable[T]) -> Iterator[T]:
@@ -75,8 +92,10 @@ class Disk:
         self.staging = staging
         self.pace = Pace()
         self.direct = DirectPace()
-        #: Can a file's owner be written down here? Whoever opens the directories finds out.
+        #: Can a file's owner be written down here? Whoever opens the directories finds out, also the next.
         self.knows_owners = False
+        #: Can a file be made without a name, and be given one?
+        self.knows_unnamed = False
         self._threads = ThreadPoolExecutor(threads, "headgate-storage")
         # Apart, because whoever terminates waits for a name to go, and all other threads may be waiting for the disk.
         self._names = ThreadPoolExecutor(NAME_THREADS, "headgate-names")
@@ -90,6 +109,16 @@ class Disk:
     def run_names(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         """The same for a `function` that makes or removes names."""
         return self._call(self._names, function)
+
+    def spread(self, function: Callable[[T], object], things: Sequence[T]) -> None:
+        """Call `function`, which does not raise, with each of `things`, in threads. Blocks until all is done."""
+        try:
+            calls = [self._threads.submit(function, thing) for thing in things]
+        except RuntimeError:  # the threads have been told to end: this one is the last
+            calls = []
+            for thing in things:
+                function(thing)
+        wait(calls)
 
     @staticmethod
     def _call(threads: ThreadPoolExecutor, function: Callable[[], T]) -> "asyncio.Future[T]":

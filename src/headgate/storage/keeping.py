@@ -7,10 +7,9 @@ from uuid import UUID
 
 from headgate.errors import JobIdTaken
 from headgate.storage.census import record_owner, written
-from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried
+from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried, unlink
 from headgate.storage.entry import Entry
 from headgate.storage.kept import RECORD, SUFFIX, write_record
-from headgate.storage.publication import unlink
 from headgate.storage.staged import create_locked
 
 __all__ = ["Found", "create_kept", "find_kept", "list_kept"]

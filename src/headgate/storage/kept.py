@@ -23,10 +23,11 @@ from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import StorageFailed, UploadGone, UploadLocked
 from headgate.memory import Data
-from headgate.storage.disk import Disk, close_quietly, mapped
+from headgate.storage.commits import Commits
+from headgate.storage.disk import Disk, close_quietly, mapped, unlink
 from headgate.storage.entry import Entry, Expect, Published, expect_anything
 from headgate.storage.ledger import Account, Ledger, Possession
-from headgate.storage.publication import BACKUP, REPLACEMENT, Publication, unlink
+from headgate.storage.publication import BACKUP, REPLACEMENT, Publication
 from headgate.storage.staged import LocalStaged, lock
 from headgate.storage.staging import STEP, reserve
 
@@ -75,6 +76,7 @@ class LocalKept:
     def __init__(
         self,
         disk: Disk,
+        commits: Commits,
         account: Account,
         ledger: Ledger,
         publishing: set[int],
@@ -85,6 +87,7 @@ class LocalKept:
         published: Entry | None = None,
     ) -> None:
         self._disk = disk
+        self._commits = commits
         self._account = account
         self._ledger = ledger
         self._publishing = publishing
@@ -229,13 +232,13 @@ class LocalKept:
             self._disk, [staged], on_conflict, expect, lambda done: self._replace_record(record(done[0]))
         )
         try:
-            (done,) = await uninterrupted(self._disk.run(publication.run))
+            await uninterrupted(self._commits.begin(publication))
+            (done,) = publication.outcome()
         finally:
             self._publishing.discard(staged.inode)
         possession = Possession(self._account.owner, done.entry.size)
         self._account.settle({staged.inode: possession}, publication.replaced)
         self._staged, self.size = None, None
-        staged.close()
         return done
 
     # At any time.

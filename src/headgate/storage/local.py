@@ -25,8 +25,10 @@ from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
 from headgate.storage.catalog import list_published, look, remove
 from headgate.storage.census import record_owner, take_census, written
+from headgate.storage.commits import Commits
 from headgate.storage.disk import Disk
 from headgate.storage.entry import Entry, Expect, Order, Place, expect_anything
+from headgate.storage.held import can_be_unnamed
 from headgate.storage.keeping import Found, create_kept, find_kept, list_kept
 from headgate.storage.kept import LocalKept
 from headgate.storage.ledger import Ledger
@@ -83,6 +85,7 @@ class LocalStorage:
 
     async def start(self) -> None:
         self._started = await asyncio.to_thread(self._start)
+        self._commits = Commits(self._started)
         try:
             await self.tidy()
         except OSError as error:
@@ -121,7 +124,7 @@ class LocalStorage:
             self.ledger.end_census(census, staged | self._publishing)
 
     def stage(self, job: UUID, owner: str) -> LocalStage:
-        return LocalStage(self._disk, self.ledger, self._open_stages, job, owner)
+        return LocalStage(self._disk, self._commits, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
         found = await uninterrupted(self._disk.run_names(lambda: create_kept(self._disk, id, owner, record)))
@@ -139,7 +142,7 @@ class LocalStorage:
         else:
             account.has(found.status.st_size)
         return LocalKept(
-            *(self._disk, account, self.ledger, self._publishing, id_, found.record),
+            *(self._disk, self._commits, account, self.ledger, self._publishing, id_, found.record),
             *(found.status, found.recorded, found.published),
         )
 
@@ -177,6 +180,7 @@ class LocalStorage:
             disk = Disk(opened[0], opened[1], self._threads)
             with disk.replacing():  # another server may be starting on this root
                 disk.knows_owners = self._probe(disk)
+                disk.knows_unnamed = can_be_unnamed(PROBE, disk.staging)
         except OSError as error:
             if disk is not None:
                 disk.close()

@@ -19,12 +19,13 @@ from headgate.config import OnConflict
 from headgate.errors import NameTaken
 from headgate.names import numbered
 from headgate.storage.census import owner_of
-from headgate.storage.disk import Disk, entry_of, mapped
+from headgate.storage.disk import Disk, entry_of, mapped, unlink
 from headgate.storage.entry import Expect, Published, expect_anything
+from headgate.storage.held import LocalHeld
 from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.staged import LocalStaged
 
-__all__ = ["BACKUP", "REPLACEMENT", "Placed", "Publication", "unlink"]
+__all__ = ["BACKUP", "REPLACEMENT", "Placed", "Publication", "StagedFile"]
 
 logger = logging.getLogger("headgate.storage")
 
@@ -33,14 +34,8 @@ BACKUP = ".old"
 REPLACEMENT = ".new"
 
 
-def unlink(label: str, directory: int) -> None:
-    """Remove a name from the staging directory, if it is there. Never raises."""
-    try:
-        os.unlink(label, dir_fd=directory)
-    except FileNotFoundError:
-        pass
-    except OSError as error:  # whoever is leaving has an outcome already; a sweeper will try again
-        logger.error("the staged file %s could not be removed: %s", label, error)
+#: Either kind of a staged file.
+StagedFile = LocalStaged | LocalHeld
 
 
 @dataclass(slots=True)
@@ -61,7 +56,7 @@ class Publication:
     def __init__(
         self,
         disk: Disk,
-        files: Sequence[LocalStaged],
+        files: Sequence[StagedFile],
         on_conflict: OnConflict,
         expect: Expect = expect_anything,
         placed: Callable[[Sequence[Published]], None] = lambda _: None,
@@ -72,39 +67,80 @@ class Publication:
         self._expect = expect
         self._all_placed = placed
         self._placed: list[Placed] = []
+        self._published: list[Published] = []
+        self._error: BaseException | None = None
         #: What was replaced.
         self.replaced: Possessions = {}
 
-    def run(self) -> list[Published]:
-        """Publish. Raises NameTaken, PreconditionFailed, StorageFull, StorageFailed. Blocks."""
-        with mapped():
+    # Step by step, in a thread: `write`, `sync`, `place`, then a sync of the root, and `confirm`; at last `end`.
+
+    def attempt(self, step: "Callable[[Publication], None]") -> None:
+        """Do `step`, if all went well so far. Blocks, as all steps do."""
+        if self._error is None:
             try:
-                for file in self._files:
-                    self._place(file)
-                os.fsync(self._disk.root)
-                published = [
-                    Published(entry_of(one.name, file.status()), one.backup is not None)
-                    for one, file in zip(self._placed, self._files, strict=True)
-                ]
-                self._all_placed(published)
-            except BaseException:
-                self._take_back()
-                raise
+                with mapped():
+                    step(self)
+            except BaseException as error:
+                self._error = error
+
+    def write(self) -> None:
+        """Make what was held."""
+        for file in self._files:
+            file.make()
+
+    def sync(self) -> None:
+        """Make durable what was not yet."""
+        for file in self._files:
+            file.secure()
+
+    def place(self) -> None:
+        """Give all files their names."""
+        for file in self._files:
+            self._place(file)
+
+    def confirm(self) -> None:
+        """The names are durable."""
+        self._published = [
+            Published(entry_of(one.name, file.status()), one.backup is not None)
+            for one, file in zip(self._placed, self._files, strict=True)
+        ]
+        self._all_placed(self._published)
+
+    def end(self) -> None:
+        """Clean up: what was placed stays, or is taken back. Never raises."""
+        if self._error is not None:
+            self._take_back()
+            for file in self._files:
+                file.drop_held_label()
+            return
         for one in self._placed:
             if one.backup is not None:
                 unlink(one.backup, self._disk.staging)
         for file in self._files:
-            unlink(file.label, self._disk.staging)
-        return published
+            file.finish()
 
-    def _place(self, file: LocalStaged) -> None:
+    def fail(self, error: BaseException) -> None:
+        """It cannot be done."""
+        self._error = error
+
+    def outcome(self) -> list[Published]:
+        """What was published. Raises NameTaken, PreconditionFailed, StorageFull, StorageFailed."""
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # it has this frame, which would have it
+        return self._published
+
+    def _place(self, file: StagedFile) -> None:
         if self._on_conflict is OnConflict.REPLACE:
             self._replace(file)
             return
         name, number = file.name, 0
         while True:
             try:
-                self._link(file.label, self._disk.staging, name, self._disk.root)
+                file.link(name, self._disk.root)
             except FileExistsError:
                 if self._on_conflict is OnConflict.REJECT:
                     raise NameTaken(f"There is a file called {name!r} already.") from None
@@ -114,30 +150,47 @@ class Publication:
                 self._placed.append(Placed(name, file.inode))
                 return
 
-    def _replace(self, file: LocalStaged) -> None:
-        backup, replacement = file.label + BACKUP, file.label + REPLACEMENT
-        root, staging = self._disk.root, self._disk.staging
-        placed = Placed(file.name, file.inode)
-        with self._disk.replacing():  # so that what is kept is what is replaced
-            for name in (replacement, backup):  # of a process that was killed, if the file was kept
-                unlink(name, staging)
-            try:
+    def _replace(self, file: StagedFile) -> None:
+        while not self._put_first(file):
+            with self._disk.replacing():  # so that what is kept is what is replaced
                 status = self._status(file.name)
-                self._expect(None if status is None else entry_of(file.name, status))
                 if status is not None:
-                    if stat.S_ISDIR(status.st_mode):
-                        raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.")
-                    self._link(file.name, root, backup, staging)
-                    placed.backup = backup
-                    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-                        self.replaced[status.st_ino] = Possession(owner_of(root, file.name), status.st_size)
-                self._link(file.label, staging, replacement, staging)
-                os.rename(replacement, file.name, src_dir_fd=staging, dst_dir_fd=root)
-            except BaseException:
-                for name in (replacement, backup):
-                    unlink(name, staging)
-                raise
-            self._placed.append(placed)
+                    self._expect(entry_of(file.name, status))
+                    self._put_over(file, status)
+                    return
+
+    def _put_first(self, file: StagedFile) -> bool:
+        """Give `file` its name if it is nobody's. That needs no lock."""
+        if self._expect is not expect_anything and self._status(file.name) is not None:
+            return False
+        self._expect(None)
+        try:
+            file.link(file.name, self._disk.root)
+        except FileExistsError:
+            return False
+        self._placed.append(Placed(file.name, file.inode))
+        return True
+
+    def _put_over(self, file: StagedFile, status: os.stat_result) -> None:
+        """Give `file` its name in place of what has it and is as `status` says."""
+        root, staging = self._disk.root, self._disk.staging
+        if stat.S_ISDIR(status.st_mode):
+            raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.")
+        file.give_label()
+        backup, replacement = file.label + BACKUP, file.label + REPLACEMENT
+        for name in (replacement, backup):  # of a process that was killed, if the file was kept
+            unlink(name, staging)
+        try:
+            os.link(file.name, backup, src_dir_fd=root, dst_dir_fd=staging, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+                self.replaced[status.st_ino] = Possession(owner_of(root, file.name), status.st_size)
+            file.link(replacement, staging)
+            os.rename(replacement, file.name, src_dir_fd=staging, dst_dir_fd=root)
+        except BaseException:
+            for name in (replacement, backup):
+                unlink(name, staging)
+            raise
+        self._placed.append(Placed(file.name, file.inode, backup))
 
     def _take_back(self) -> None:
         """Undo what was placed, as far as it is still ours: a name that somebody has replaced since is theirs."""
@@ -163,7 +216,3 @@ class Publication:
             return os.stat(name, dir_fd=self._disk.root, follow_symlinks=False)
         except FileNotFoundError:
             return None
-
-    @staticmethod
-    def _link(source: str, source_dir: int, target: str, target_dir: int) -> None:
-        os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from headgate.memory import PAGE, Data, fits
-from headgate.storage.disk import Disk, close_quietly, mapped
+from headgate.storage.disk import Disk, close_quietly, mapped, unlink
 from headgate.storage.ledger import Account
 
 __all__ = ["LocalStaged", "create_locked", "lock"]
@@ -64,7 +64,19 @@ class LocalStaged:
     `fd` is open and locked. `promise` sees to it that the next so many bytes may be written.
     """
 
-    __slots__ = ("_account", "_busy", "_disk", "_fd", "_promise", "_taking", "inode", "label", "name", "size")
+    __slots__ = (
+        "_account",
+        "_busy",
+        "_disk",
+        "_durable",
+        "_fd",
+        "_promise",
+        "_taking",
+        "inode",
+        "label",
+        "name",
+        "size",
+    )
 
     def __init__(
         self, disk: Disk, account: Account, promise: Callable[[int], Awaitable[None]], fd: int, label: str, name: str
@@ -74,6 +86,7 @@ class LocalStaged:
         self._promise = promise
         self._fd = fd
         self._busy: asyncio.Future[Any] | None = None
+        self._durable = -1  # so many bytes of it are
         self._taking: asyncio.Future[None] | None = None  # the disk takes what was written last
         self.inode = os.fstat(fd).st_ino
         self.label = label  #: its name in the staging directory
@@ -147,8 +160,10 @@ class LocalStaged:
 
     def sync(self) -> None:
         """Blocks until every byte is durable."""
+        size = self.size
         with mapped():
             os.fsync(self._fd)
+        self._durable = size
 
     def copy(self, source: int, offset: int, most: int) -> int:
         """Append up to `most` bytes of the file `source` from `offset` on, within the kernel; return how many.
@@ -216,10 +231,31 @@ class LocalStaged:
 
         return await self._disk.run_names(close)
 
-    def close(self) -> None:
-        """Close a file that is published. That ends the lock, too."""
+    # For its publication, in a thread.
+
+    def make(self) -> None:
+        """It is there."""
+
+    def secure(self) -> None:
+        """Most likely it was synced already, when that could still be stopped. Raises StorageFailed."""
+        if self._durable != self.size:
+            self.sync()
+
+    def link(self, name: str, directory: int) -> None:
+        """Give it `name`, too. Raises OSError. Blocks."""
+        os.link(self.label, name, src_dir_fd=self._disk.staging, dst_dir_fd=directory, follow_symlinks=False)
+
+    def give_label(self) -> None:
+        """It has one."""
+
+    def drop_held_label(self) -> None:
+        """It keeps it until its stage ends."""
+
+    def finish(self) -> None:
+        """It is published: drop its staged name, and close it, which ends the lock, too. Never raises. Blocks."""
+        unlink(self.label, self._disk.staging)
         fd, self._fd = self._fd, -1
-        self._disk.later(lambda: os.close(fd))
+        close_quietly(fd)
 
     def discard(self) -> None:
         """Close a file whose name is gone, after whatever still uses the descriptor in a thread."""

@@ -11,7 +11,7 @@ Rules of this room:
 import os
 import time
 from contextlib import suppress
-from secrets import token_hex
+from itertools import count
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -20,10 +20,12 @@ from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFull
 from headgate.storage.census import record_owner, written
-from headgate.storage.disk import Disk, mapped
+from headgate.storage.commits import Commits
+from headgate.storage.disk import Disk, mapped, unlink
 from headgate.storage.entry import Expect, Published, expect_anything
+from headgate.storage.held import HELD, LocalHeld
 from headgate.storage.ledger import Account, Ledger, Possession
-from headgate.storage.publication import Publication, unlink
+from headgate.storage.publication import Publication, StagedFile
 from headgate.storage.staged import LocalStaged, create_locked
 
 __all__ = ["STEP", "LocalStage", "reserve"]
@@ -34,6 +36,8 @@ STEP = 8 * 1024 * 1024
 
 #: Seconds for which a measure of the disk's free space serves. What we write meanwhile is accounted for.
 MEASURE = 1.0
+
+_numbers = count()
 
 
 async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most: int) -> None:
@@ -49,14 +53,17 @@ async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most
 class LocalStage:
     """The staged files of one job. It is one of `open_stages` while it is open."""
 
-    def __init__(self, disk: Disk, ledger: Ledger, open_stages: "set[LocalStage]", job: UUID, owner: str) -> None:
+    def __init__(
+        self, disk: Disk, commits: Commits, ledger: Ledger, open_stages: "set[LocalStage]", job: UUID, owner: str
+    ) -> None:
         self._disk = disk
+        self._commits = commits
         self._ledger = ledger
         self._open_stages = open_stages
         # Not the job's id alone: that may be the client's choice, and another server on this root may know it too.
-        self._prefix = f"{job}.{token_hex(4)}"
+        self._prefix = f"{job}.{commits.token}"
         self._owner = written(owner)
-        self._files: list[LocalStaged] = []
+        self._files: list[StagedFile] = []
 
     async def __aenter__(self) -> Self:
         self._account = self._ledger.open(self._owner)
@@ -66,14 +73,15 @@ class LocalStage:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._files:
+        if any(isinstance(file, LocalStaged) for file in self._files):
             await uninterrupted(self._disk.run_names(self.unlink))
         self.close()
 
     def unlink(self) -> None:
         """Remove the names of whatever was not published. Blocks."""
         for file in self._files:
-            unlink(file.label, self._disk.staging)
+            if isinstance(file, LocalStaged):
+                unlink(file.label, self._disk.staging)
 
     def close(self) -> None:
         """Let go of the files and of what was promised."""
@@ -88,16 +96,25 @@ class LocalStage:
         """The staged files, whether they have their published names already or not."""
         return {file.inode for file in self._files}
 
+    @property
+    def held(self) -> bool:
+        """Is all of it so small that publishing it makes it, and makes it durable, as well?"""
+        return self._disk.knows_unnamed and 0 < self._account.reserved <= HELD
+
     async def reserve(self, least: int, most: int) -> None:
         await reserve(self._disk, self._ledger, self._account, least, most)
 
     async def _promise(self, size: int) -> None:
         await self.reserve(size, max(size, STEP))
 
-    async def create(self, name: str, on_conflict: OnConflict) -> LocalStaged:
+    async def create(self, name: str, on_conflict: OnConflict) -> StagedFile:
         if on_conflict is not OnConflict.RENAME and any(file.name == name for file in self._files):
             raise NameTaken(f"Two files of this upload are called {name!r}.")
-        label = f"{self._prefix}.{len(self._files)}"
+        label = f"{self._prefix}.{next(_numbers)}"
+        if self.held:
+            held = LocalHeld(self._disk, self._account, self._promise, self._owner, label, name)
+            self._files.append(held)
+            return held
         # Uninterrupted: a thread that creates a file for a job that is gone would leave it behind.
         file = await uninterrupted(self._disk.run_names(lambda: self._create(label, name, on_conflict)))
         self._files.append(file)
@@ -126,14 +143,16 @@ class LocalStage:
 
     async def sync(self) -> None:
         for file in self._files:
-            await file.run(file.sync)
+            if isinstance(file, LocalStaged):
+                await file.run(file.sync)
+            else:
+                await uninterrupted(self._disk.run(file.sync))
 
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
         publication = Publication(self._disk, self._files, on_conflict, expect)
-        done = await uninterrupted(self._disk.run(publication.run))
+        await uninterrupted(self._commits.begin(publication))
+        done = publication.outcome()
         published = {file.inode: Possession(self._owner, file.size) for file in self._files}
         self._account.settle(published, publication.replaced)
-        for file in self._files:
-            file.close()
         self._files = []
         return done

@@ -11,16 +11,15 @@ import re
 import time
 from contextlib import suppress
 
-from headgate.storage.disk import unhurried
+from headgate.storage.disk import unhurried, unlink
 from headgate.storage.kept import RECORD, SUFFIX
-from headgate.storage.publication import unlink
 from headgate.storage.staged import lock
 
 __all__ = ["sweep"]
 
 logger = logging.getLogger("headgate.storage")
 
-#: ``<job>.<random>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
+#: ``<job>.<process>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{8}\.\d+|kept))(\.\w+)?")
 
 #: Seconds that the process which knows of a kept file is given to remove it itself, and tell whoever asks.

@@ -46,7 +46,10 @@ class Digester:
 
         Raises MalformedRequest.
         """
-        return cls({field: parse_digests(field, ", ".join(headers.getall(field, ()))) for field in fields}, wanted)
+        expected = {
+            field: parse_digests(field, ", ".join(headers.getall(field))) for field in fields if field in headers
+        }
+        return cls(expected, wanted)
 
     def __bool__(self) -> bool:
         return bool(self._hashes)

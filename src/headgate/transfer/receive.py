@@ -106,7 +106,8 @@ async def receive(
     if on_conflict() is not rule:  # files were begun under another: what may be replaced is not decided afterwards
         raise InvalidOption("on_conflict must come before the files.")
     job.bytes_total = job.bytes_done
-    await stage.sync()
+    if on_received is not None or not stage.held:  # it looks at what is durable; and syncing much can be stopped
+        await stage.sync()
     await approve(job, received, on_received)
     published = await stage.publish(rule, expect)
     job.names[:] = [each.entry.name for each in published]

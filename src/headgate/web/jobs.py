@@ -76,7 +76,7 @@ async def jobs_text(jobs: Sequence[Job]) -> str:
 
 def job_url(request: web.Request, job: Job) -> str:
     """The path of `job`, under whatever prefix the application is mounted."""
-    return str(request.app.router[JOB_ROUTE].url_for(id=str(job.id)))
+    return request.app.router[JOB_ROUTE].canonical.format(id=job.id)
 
 
 def job_headers(request: web.Request, job: Job) -> dict[str, str]:

@@ -85,10 +85,11 @@ class UploadRoutes:
 
         if request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*":
             rule = OnConflict.REJECT  # which no other upload gets past
-        if has_preconditions(request.headers):
+        conditional = has_preconditions(request.headers)
+        if conditional:
             expect(await self._storage.look(raw.filename))  # what fails already need not be sent
         try:
-            job, (file,) = await self.take(request, raw, lambda: rule, expect)
+            job, (file,) = await self.take(request, raw, lambda: rule, expect if conditional else expect_anything)
         except NameTaken:
             if raw.filename in self._reserved:
                 raise

@@ -50,6 +50,8 @@ def parse_wish(value: str) -> str | None:
 
     Preferences are 0 (not acceptable) to 10 (RFC 9530, section 4). Raises MalformedRequest.
     """
+    if not value:
+        return None
     wishes = {match[1]: int(match[2]) for match in _members(_WISH, "Want-Repr-Digest", value)}
     if any(preference > 10 for preference in wishes.values()):
         raise MalformedRequest("Want-Repr-Digest holds a preference above 10.")
