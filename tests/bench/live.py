@@ -5,7 +5,6 @@ import asyncio
 import os
 import resource
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.clock import resident
+from bench.clock import peak_memory, reset_peak, resident
 from bench.load import MIB, Failed, Sink, connect, exchange, request
-from bench.servers import Missing, serving
+from bench.servers import Missing, Running, serving
 from faults.apart import apart
 from faults.machine import machine
 from faults.memory import hold_uploads, raise_descriptor_limit, slow_uploads
@@ -77,10 +76,8 @@ async def _terminated(root: Path, live: int, times: int = 1000) -> list[float]:
 
 def memory(directory: Path) -> Iterator[Measured]:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    for count in (1000, 5000, 10_000):
-        if most < DESCRIPTORS * count:
-            yield Measured(f"memory per slow upload, of {count:,}", f"not measured: {most:,} descriptors are allowed")
-            continue
+    allowed = int(most / DESCRIPTORS) // 100 * 100
+    for count in sorted({min(wanted, allowed) for wanted in (1000, 5000, 10_000)}):
         with TemporaryDirectory(dir=directory) as where:
             result = asyncio.run(slow_uploads(Path(where) / "root", count=count))
         figure, each = f"memory per slow upload, of {count:,}", result.each / 1000
@@ -90,21 +87,17 @@ def memory(directory: Path) -> Iterator[Measured]:
 def huge(directory: Path) -> Iterator[Measured]:
     size = min(HUGE, os.statvfs(directory).f_bavail * os.statvfs(directory).f_frsize // 2)
     with serving("headgate", directory) as server:
-        exchange(server.port, request("PUT", "/files/first", {"Content-Length": 512 * MIB}), 512 * MIB)
-        before, seen, over = resident(server.pid), [0], threading.Event()
+        at_most = [_at_most(server, each) for each in (512 * MIB, size)]
+    more = (at_most[1] - at_most[0]) / 1e6
+    figure = f"memory at most during an upload of {size / 1e9:.0f} GB, beside one of 0.5 GB before it"
+    yield Measured(figure, f"{more:+.1f} MB ({at_most[1] / 1e6:.0f} MB)", "flat (<= 1 MB)", more <= 1)
 
-        def look() -> None:
-            while not over.wait(0.1):
-                seen.append(resident(server.pid))
 
-        looking = threading.Thread(target=look)
-        looking.start()
-        exchange(server.port, request("PUT", "/files/huge", {"Content-Length": size}), size)
-        over.set()
-        looking.join()
-    more = (max(seen) - before) / 1e6
-    figure = f"memory that an upload of {size / 1e9:.0f} GB takes, beside one of 0.5 GB before it"
-    yield Measured(figure, f"{more:+.1f} MB", "flat (<= 4 MB)", more <= 4)
+def _at_most(server: Running, size: int) -> int:
+    """Bytes of memory that the server has at most while it takes so many in."""
+    reset_peak(server.pid)
+    exchange(server.port, request("PUT", f"/files/{size}", {"Content-Length": size}), size)
+    return peak_memory(server.pid)
 
 
 def stalls(directory: Path) -> Iterator[Measured]:
