@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -112,13 +112,19 @@ class Disk:
 
     def spread(self, function: Callable[[T], object], things: Sequence[T]) -> None:
         """Call `function`, which does not raise, with each of `things`, in threads. Blocks until all is done."""
-        try:
-            calls = [self._threads.submit(function, thing) for thing in things]
-        except RuntimeError:  # the threads have been told to end: this one is the last
-            calls = []
-            for thing in things:
+        calls: list[tuple[Future[object], T]] = []
+        for thing in things:
+            try:
+                calls.append((self._threads.submit(function, thing), thing))
+            except RuntimeError:  # the threads have been told to end: this one is the last
                 function(thing)
-        wait(calls)
+        running = []
+        for call, thing in reversed(calls):
+            if call.cancel():  # nobody has come to it: we are one of the threads ourselves, maybe the only one
+                function(thing)
+            else:
+                running.append(call)
+        wait(running)
 
     @staticmethod
     def _call(threads: ThreadPoolExecutor, function: Callable[[], T]) -> "asyncio.Future[T]":

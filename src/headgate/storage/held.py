@@ -51,10 +51,10 @@ class LocalHeld:
 
     async def write(self, data: Data) -> None:
         account, size = self._account, len(data)
-        if account.written + size > account.reserved:
+        if account.held + size > account.reserved:
             await self._promise(size)
         self._data.append(bytes(data))
-        account.written += size
+        account.held += size
         self.size += size
 
     async def flush(self) -> None:

@@ -164,26 +164,28 @@ class Ledger:
 
 
 class Account:
-    """What one upload was promised, and what it has written of that. Bytes."""
+    """What one upload was promised, and what it has written of that, or holds in memory. Bytes."""
 
-    __slots__ = ("_ledger", "owner", "reserved", "written")
+    __slots__ = ("_ledger", "held", "owner", "reserved", "written")
 
     def __init__(self, ledger: Ledger, owner: str) -> None:
         self._ledger = ledger
         self.owner = owner
         self.reserved = 0
         self.written = 0
+        self.held = 0  # what is still to be written, but has come
 
     def reserve(self, least: int, most: int) -> None:
-        """Be promised `most` bytes beyond those written, or as many as there are if that is at least `least`.
+        """Be promised `most` bytes beyond those that have come, or as many as there are if that is at least `least`.
 
         What was promised before and exceeds `most` goes back. Raises QuotaExceeded or StorageFull.
         """
         ledger = self._ledger
-        more = self.written + most - self.reserved
+        come = self.written + self.held
+        more = come + most - self.reserved
         if more > 0:
             more = min(more, max(0, ledger.available(self.owner)))
-            missing = self.written + least - self.reserved - more
+            missing = come + least - self.reserved - more
             if missing > 0:
                 ledger.refuse(self.owner, more + missing)
         self.reserved += more
@@ -199,6 +201,7 @@ class Account:
 
     def settle(self, published: Possessions, replaced: Possessions) -> None:
         """The upload is published, in place of `replaced` files: its bytes are its owner's, its account is closed."""
+        self.written += self.held
         self.close()
         self._ledger.settle(self.owner, published, replaced)
 
@@ -207,4 +210,4 @@ class Account:
         self._ledger.promise(self.owner, -self.reserved)
         self._ledger.make_room(self.reserved - self.written)
         self._ledger.close(self)
-        self.reserved = self.written = 0
+        self.reserved = self.written = self.held = 0

@@ -207,8 +207,9 @@ class Publication:
                         unlink(one.backup, self._disk.staging)
             except OSError as error:  # the others are to be taken back all the same
                 logger.error("%r could not be taken back: %s", one.name, error)
-        with suppress(OSError):
-            os.fsync(self._disk.root)
+        if self._placed:
+            with suppress(OSError):
+                os.fsync(self._disk.root)
 
     def _status(self, name: str) -> os.stat_result | None:
         """What is published under `name`, be it a file or not; None if nothing is."""

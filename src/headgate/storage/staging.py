@@ -64,6 +64,7 @@ class LocalStage:
         self._prefix = f"{job}.{commits.token}"
         self._owner = written(owner)
         self._files: list[StagedFile] = []
+        self._publishing = False  # a thread has the files
 
     async def __aenter__(self) -> Self:
         self._account = self._ledger.open(self._owner)
@@ -86,9 +87,10 @@ class LocalStage:
     def close(self) -> None:
         """Let go of the files and of what was promised."""
         self._open_stages.discard(self)
-        for file in self._files:
-            file.discard()
-        self._files = []
+        if not self._publishing:
+            for file in self._files:
+                file.discard()
+            self._files = []
         self._account.close()
 
     @property
@@ -98,7 +100,9 @@ class LocalStage:
 
     @property
     def held(self) -> bool:
-        """Is all of it so small that publishing it makes it, and makes it durable, as well?"""
+        """Is all of it so small that publishing it makes it, and makes it durable, as well? The first file decides."""
+        if self._files:
+            return isinstance(self._files[0], LocalHeld)
         return self._disk.knows_unnamed and 0 < self._account.reserved <= HELD
 
     async def reserve(self, least: int, most: int) -> None:
@@ -150,7 +154,9 @@ class LocalStage:
 
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
         publication = Publication(self._disk, self._files, on_conflict, expect)
+        self._publishing = True
         await uninterrupted(self._commits.begin(publication))
+        self._publishing = False
         done = publication.outcome()
         published = {file.inode: Possession(self._owner, file.size) for file in self._files}
         self._account.settle(published, publication.replaced)
