@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from uuid import uuid4
 
 import pytest
@@ -208,16 +209,16 @@ async def test_what_was_not_synced_before_is_when_it_is_published(storage, root,
         assert synced == [os.stat(root / done.entry.name).st_ino, os.stat(root).st_ino]
 
 
-async def test_what_is_held_is_promised_room_that_is_still_free(storage, monkeypatch):
+async def test_what_is_held_is_promised_room_that_is_still_free(storage):
     """It has come, so nobody is promised it twice; but it takes room on the disk only when it is published."""
     ledger = storage.ledger
     async with storage.stage(uuid4(), "alice") as stage:
         await stage.reserve(100, 100)
-        ledger.measured(1000, 0)
+        ledger.measured(1000, time.monotonic())
         assert ledger.available("bob") == 900
         file = await stage.create("a", REJECT)
         await file.write(b"x" * 60)
-        ledger.measured(1000, 0)
+        ledger.measured(1000, time.monotonic())
         assert ledger.available("bob") == 900
         await stage.reserve(40, 40)
         assert ledger.available("bob") == 900
