@@ -37,6 +37,19 @@ def handed_over(monkeypatch):
 
 
 @pytest.fixture
+def may_go_on(monkeypatch):
+    """The disk takes nothing before this is set."""
+    event, real = threading.Event(), staged.LocalStaged._hand_over
+
+    def waiting(self, pages):
+        assert event.wait(20)
+        return real(self, pages)
+
+    monkeypatch.setattr(staged.LocalStaged, "_hand_over", waiting)
+    return event
+
+
+@pytest.fixture
 async def storage(tmp_path):
     storage = LocalStorage(tmp_path / "root")
     await storage.start()
@@ -92,15 +105,8 @@ async def test_pieces_of_any_size_come_together_whole(storage, root, handed_over
     assert handed_over
 
 
-async def test_memory_is_in_use_until_the_next_write_or_flush(storage, root, monkeypatch):
+async def test_memory_is_in_use_until_the_next_write_or_flush(storage, root, may_go_on):
     """However long the disk takes: the next write waits for it, and so does a flush, a sync and a read."""
-    may_go_on, real = threading.Event(), staged.LocalStaged._hand_over
-
-    def waiting(self, pages):
-        assert may_go_on.wait(20)
-        return real(self, pages)
-
-    monkeypatch.setattr(staged.LocalStaged, "_hand_over", waiting)
     data = os.urandom(SIZE)
     async with storage.stage(uuid4(), "alice") as stage:
         file = await stage.create("a", OnConflict.REJECT)
@@ -166,15 +172,8 @@ async def test_a_disk_that_takes_a_part_gets_the_rest(storage, root, monkeypatch
         assert await published(storage, root, stage) == data
 
 
-async def test_a_stage_that_is_left_meanwhile_leaves_nothing(storage, root, monkeypatch):
+async def test_a_stage_that_is_left_meanwhile_leaves_nothing(storage, root, may_go_on):
     """Its name is gone at once; its descriptor when the disk has let go."""
-    may_go_on, real = threading.Event(), staged.LocalStaged._hand_over
-
-    def waiting(self, pages):
-        assert may_go_on.wait(20)
-        return real(self, pages)
-
-    monkeypatch.setattr(staged.LocalStaged, "_hand_over", waiting)
     async with storage.stage(uuid4(), "alice") as stage:
         file = await stage.create("a", OnConflict.REJECT)
         await file.write(block(bytes(SIZE)))
