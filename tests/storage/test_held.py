@@ -53,15 +53,15 @@ def staged(root):
 def together(monkeypatch):
     """Whoever publishes while it is held, but for the first, is in one batch."""
     batches = Batches()
-    real = commits.run
+    real = commits.publish_together
 
-    def run(disk, publications):
+    def publish(disk, publications):
         if batches.held:
             assert batches.may_go_on.wait(20)
         batches.sizes.append(len(publications))
         real(disk, publications)
 
-    monkeypatch.setattr(commits, "run", run)
+    monkeypatch.setattr(commits, "publish_together", publish)
     return batches
 
 
@@ -227,13 +227,98 @@ async def test_what_is_held_is_promised_room_that_is_still_free(storage):
     assert ledger.available("bob") == 900
 
 
+async def test_of_refused_replacements_nothing_is_seen_and_what_was_there_stays(storage, root, together):
+    """Of each one name could be had and the other not; what one found was never another's that did not stay."""
+    (root / "directory").mkdir()
+    await put(storage, "a", b"old")
+    tasks = await together.begin(
+        storage,
+        *(put_two(storage, ("a", "directory"), b"%d" % number, REPLACE) for number in range(3)),
+        *(put_two(storage, (f"new {number}", "directory"), b"%d" % number, REPLACE) for number in range(3)),
+        put_two(storage, ("b", "a"), b"x", REJECT),
+        put(storage, "b", b"b"),
+    )
+    together.go_on()
+    *refused, done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in refused] == [NameTaken] * 7
+    assert done[0].entry.name == "b"
+    assert (files(root), staged(root)) == ({"first": b"1", "a": b"old", "b": b"b"}, [])
+
+
+async def put_two(storage, names, data, rule):
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(2 * len(data), 2 * len(data))
+        for name in names:
+            await (await stage.create(name, rule)).write(data)
+        return await stage.publish(rule)
+
+
+async def test_what_waits_for_the_roots_lock_holds_up_nobody_else(storage, root):
+    """Another process replaces something, slowly."""
+    await put(storage, "a", b"old")
+    with storage._disk.replacing():
+        waits = asyncio.create_task(put(storage, "a", b"new", REPLACE))
+        await eventually(lambda: not storage._commits._busy and storage._commits._pending)
+        for number in range(3):
+            await asyncio.wait_for(put(storage, f"{number}", b"x", REPLACE), 20)
+        assert not waits.done()
+    await waits
+    assert files(root)["a"] == b"new"
+
+
+async def test_a_publication_that_waits_when_the_storage_is_closed_is_whole(storage, root, together):
+    """It had begun, so it ends; and nothing is put there in its name that was not sent."""
+    await put(storage, "a", b"old")
+    (task,) = await together.begin(storage, put(storage, "a", b"new", REPLACE))
+    closing = asyncio.create_task(storage.close())
+    await asyncio.sleep(0)
+    together.go_on()
+    await closing
+    assert (await task)[0].replaced
+    assert files(root) == {"first": b"1", "a": b"new"}
+    await storage.start()
+
+
+async def test_a_sync_of_what_is_held_can_be_left(storage, root, monkeypatch):
+    """Whoever is terminated while a service is about to look at it does not wait for the disk."""
+    may_go_on, real = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (may_go_on.wait(20), real(fd)))
+    before = len(os.listdir("/proc/self/fd"))
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(1, 1)
+        await (await stage.create("a", REJECT)).write(b"x")
+        sync = asyncio.create_task(stage.sync())
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) > before)
+        sync.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sync
+    may_go_on.set()
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+async def test_what_is_spread_is_done_once_whatever_becomes_of_the_threads(storage, monkeypatch):
+    """A thread that cannot be started has been given its work all the same."""
+    disk, done, real = storage._disk, [], storage._disk._threads.submit
+
+    def submit(*args):
+        call = real(*args)
+        if len(done) >= 0 and next(numbers) == 2:
+            raise RuntimeError("can't start new thread")
+        return call
+
+    numbers = iter(range(100))
+    monkeypatch.setattr(disk._threads, "submit", submit)
+    await disk.run(lambda: disk.spread(done.append, range(50)))
+    assert sorted(done) == list(range(50))
+
+
 async def test_a_batch_that_breaks_publishes_nothing_and_says_so(storage, root, monkeypatch):
     """Nobody is told that a file is there because nobody said that it is not."""
 
     def broken(disk, publications):
         raise ValueError("broken")
 
-    monkeypatch.setattr(commits, "run", broken)
+    monkeypatch.setattr(commits, "publish_together", broken)
     with pytest.raises(ValueError, match="broken"):
         await put(storage, "a", b"a")
     monkeypatch.undo()

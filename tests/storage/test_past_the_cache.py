@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import os
 import random
 import threading
@@ -13,6 +14,7 @@ from headgate.config import OnConflict
 from headgate.errors import StorageFailed, StorageFull
 from headgate.memory import PAGE, aligned
 from headgate.storage import LocalStorage, staged
+from support import eventually
 
 SIZE = 16 * PAGE
 
@@ -179,6 +181,40 @@ async def test_a_stage_that_is_left_meanwhile_leaves_nothing(storage, root, may_
         await file.write(block(bytes(SIZE)))
     assert list((root / ".staging").iterdir()) == []
     may_go_on.set()
+
+
+async def test_after_a_failure_there_is_a_way_on(storage, monkeypatch, caplog):
+    """What was settled can be cut, written to and synced; and of a failure that nobody asked for nothing is logged."""
+    real, failures = staged.LocalStaged._hand_over, [1, 1]
+
+    def failing(self, pages):
+        if failures:
+            failures.pop()
+            raise OSError(errno.ENOSPC, "")
+        return real(self, pages)
+
+    monkeypatch.setattr(staged.LocalStaged, "_hand_over", failing)
+    kept, data = await storage.keep(uuid4(), "alice", "{}"), os.urandom(SIZE)
+    async with kept:
+        await kept.write(b"x" * PAGE)
+        await kept.write(block(data, PAGE))
+        with pytest.raises(StorageFull):
+            await kept.write(b"y")
+        with pytest.raises(StorageFull):
+            await kept.sync()
+        await kept.settle()
+        assert kept.size == PAGE
+        await kept.cut(10)
+        await kept.write(data)
+        await kept.sync()
+        assert await kept.read(0, SIZE + 20) == b"x" * 10 + data
+    async with storage.stage(uuid4(), "alice") as stage:
+        file = await stage.create("a", OnConflict.REJECT)
+        await file.write(block(data))
+        await eventually(lambda: not failures)
+    await kept.discard()
+    gc.collect()
+    assert caplog.text == ""
 
 
 async def test_what_is_kept_has_what_the_disk_has_taken(storage, monkeypatch):

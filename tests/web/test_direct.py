@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import time
+import weakref
 from contextlib import suppress
 from unittest import mock
 
@@ -18,6 +19,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from faults.clients import connected, head
 from headgate.jobs import State
+from headgate.memory import aligned
 from headgate.storage import staged
 from headgate.transfer import direct
 from support import END, FORM, eventually, file_form, part, serving
@@ -225,6 +227,37 @@ async def test_of_what_the_disk_could_not_take_a_resumable_upload_tells_nothing(
                 assert 0 < offset < SIZE
                 assert (root / ".staging" / f"{url.rpartition('/')[2]}.kept").read_bytes() == data[:offset]
         assert server.published() == {"a": data}
+
+
+@pytest.mark.parametrize("large", ["in blocks"], indirect=True)
+async def test_of_a_client_that_was_fast_no_block_is_kept(root, monkeypatch, large):
+    """Neither while it sends nothing nor, where others want them, while it is paused."""
+    monkeypatch.setattr(direct, "MOST", 1)
+    monkeypatch.setattr(direct, "LATE", 0.05)
+    blocks = []
+    monkeypatch.setattr(direct, "aligned", lambda size: blocks.append(weakref.ref(memory := aligned(size))) or memory)
+    async with serving(root, config=LOOK) as server:
+        async with connected(server.port) as client:
+            beginning, body = whole("put", bytes(SIZE))
+            await client.send(beginning + body[:2_000_000])
+            job = await server.one_live_job()
+            await eventually(lambda: job.bytes_done == 2_000_000)
+            assert len(blocks) >= 2
+            await eventually(lambda: not any(block() for block in blocks))
+        await eventually(lambda: job.state.ended)
+        async with connected(server.port) as client, connected(server.port) as other:
+            await client.send(beginning + body[:2_000_000])
+            job = await server.one_live_job()
+            await eventually(lambda: direct._fast)
+            (paused,) = direct._fast
+            job.pause()
+            await eventually(lambda: paused._away)
+            taken.clear()
+            beginning, body = whole("form", bytes(SIZE))
+            await other.send(beginning + body)
+            assert await other.status() == 201
+            assert taken
+            assert not paused._blocks
 
 
 async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monkeypatch):

@@ -75,6 +75,29 @@ async def test_not_a_byte_more_than_was_counted_leaves_after_a_pause(root, regim
         writer.close()
 
 
+@pytest.mark.parametrize("before", ["paused", "wide"])
+async def test_a_rate_holds_at_once_whatever_was_granted_before(root, regime, data, before):
+    """No more than one call's worth goes out under the old one."""
+    async with serving(root, handler_cancellation=regime) as server:
+        reader, writer = await ask(server, buffer=4096)
+        job = await server.one_live_job()
+        await eventually(lambda: job.bytes_done)
+        if before == "paused":
+            job.pause()
+            await all_of(reader, job.bytes_done)
+            job.resume()
+        else:
+            job.gate.narrow(10**9)
+            await all_of(reader, job.bytes_done)
+        await eventually(lambda: job.bytes_done > 500_000)
+        job.gate.narrow(1000)
+        moved = job.bytes_done
+        with suppress(TimeoutError):
+            await asyncio.wait_for(all_of(reader), 0.5)
+        assert job.bytes_done - moved <= 2 * sendfile.MOST
+        writer.close()
+
+
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EIO])
 @pytest.mark.parametrize("times", [0, 3])
 async def test_where_the_kernel_cannot_or_cannot_any_more_the_rest_is_read(server, data, monkeypatch, code, times):

@@ -109,21 +109,23 @@ class Upload:
         if the bytes are, UploadLocked, and what `Lease.hold` does.
         """
         hold = self.lease.hold()
-        async with hold as job, AsyncExitStack() as stack:
+        async with hold as job:
             try:
-                await stack.enter_async_context(self.kept)
-                await self._look_again()
-            except UploadGone:
-                if await self._is_over_elsewhere():
-                    raise AlreadyFinished from None
-                hold.given_up = True
-                raise
-            try:
-                yield job
-            except BaseException as error:
-                hold.given_up = ends(error)
-                raise
-            finally:
+                async with AsyncExitStack() as stack:
+                    try:
+                        await stack.enter_async_context(self.kept)
+                        await self._look_again()
+                    except UploadGone:
+                        if await self._is_over_elsewhere():
+                            raise AlreadyFinished from None
+                        hold.given_up = True
+                        raise
+                    try:
+                        yield job
+                    except BaseException as error:
+                        hold.given_up = ends(error)
+                        raise
+            finally:  # it is closed, so what it has is known
                 if self.kept.size is not None:
                     job.reset(self.kept.size)
 

@@ -1,6 +1,10 @@
-"""Publications that end together: what all of them wait for is waited for once.
+"""Publications of small uploads that end together: what all of them wait for is waited for once.
 
-While a batch is under way others come, and are the next. One that cannot be done does not stand in the way of others.
+Rules of this room:
+
+- While a batch is under way others come, and are the next. One that cannot be done does not stand in the way of others.
+- Whoever may have to wait alone does: one that is not small, and one that replaces something, under the root's lock.
+- A batch gives only names that were nobody's, so whatever becomes of one of it, no other notices.
 """
 
 import asyncio
@@ -30,19 +34,30 @@ class Commits:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._waiting: deque[tuple[Publication, asyncio.Future[None]]] = deque()
+        self._pending: set[asyncio.Future[None]] = set()
         self._busy = False
         #: Told apart by it is what this process stages from what others do.
         self.token = token_hex(4)
 
     def begin(self, publication: Publication) -> "asyncio.Future[None]":
-        """Publish it, with others. Done when it has its outcome, whatever that is. A batch is not cancelled."""
+        """Publish it, with others if it is small. Done when it has its outcome, whatever that is. Nobody stops it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((publication, done))
-        if not self._busy:
-            self._begin()
+        self._pending.add(done)
+        done.add_done_callback(self._pending.discard)
+        if not publication.held:
+            self._alone(publication, done)
+        else:
+            self._waiting.append((publication, done))
+            if not self._busy:
+                self._batch()
         return done
 
-    def _begin(self) -> None:
+    async def close(self) -> None:
+        """Wait for all that has begun."""
+        while self._pending:
+            await asyncio.wait(self._pending)
+
+    def _batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
         publications = [publication for publication, _ in batch]
         self._busy = True
@@ -51,26 +66,54 @@ class Commits:
             self._busy = False
             error = running.exception()
             for publication, done in batch:
-                if error is not None:
-                    publication.fail(error)
-                if not done.done():
-                    done.set_result(None)
+                if error is None and publication.replaces:
+                    self._alone(publication, done)
+                else:
+                    _end(publication, done, error)
             if self._waiting:
-                self._begin()
+                self._batch()
 
+        self._run(lambda: publish_together(self._disk, publications)).add_done_callback(end)
+
+    def _alone(self, publication: Publication, done: "asyncio.Future[None]") -> None:
+        running = self._run(lambda: publish_alone(self._disk, publication))
+        running.add_done_callback(lambda running: _end(publication, done, running.exception()))
+
+    def _run(self, function: Callable[[], None]) -> "asyncio.Future[None]":
         try:
-            running = self._disk.run(lambda: run(self._disk, publications))
+            return self._disk.run(function)
         except StorageFailed as error:
-            running = asyncio.get_running_loop().create_future()
-            running.set_exception(error)
-        running.add_done_callback(end)
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
 
-def run(disk: Disk, publications: Sequence[Publication]) -> None:
-    """Publish them, each with its own outcome. Blocks."""
+def _end(publication: Publication, done: "asyncio.Future[None]", error: BaseException | None) -> None:
+    if error is not None:
+        publication.fail(error)
+    if not done.done():
+        done.set_result(None)
+
+
+def publish_alone(disk: Disk, publication: Publication) -> None:
+    """Publish it; it knows its outcome. Blocks."""
     for step in (Publication.write, Publication.sync, Publication.place, _root_of(disk), Publication.confirm):
-        _each(disk, publications, partial(Publication.attempt, step=step))
-    _each(disk, publications, Publication.end)
+        publication.attempt(step)
+    publication.end()
+
+
+def publish_together(disk: Disk, publications: Sequence[Publication]) -> None:
+    """Publish them, each with its own outcome, but for those that turn out to replace something. Blocks."""
+    _each(disk, publications, partial(Publication.attempt, step=Publication.write))
+    _each(disk, publications, partial(Publication.attempt, step=Publication.sync))
+    for publication in publications:
+        publication.attempt(Publication.place_new)
+    new = [publication for publication in publications if not publication.replaces]
+    for step in (_root_of(disk), Publication.confirm):
+        for publication in new:
+            publication.attempt(step)
+    for publication in new:
+        publication.end()
 
 
 def _each(disk: Disk, publications: Sequence[Publication], function: Callable[[Publication], None]) -> None:

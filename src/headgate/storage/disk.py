@@ -6,8 +6,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -84,6 +85,10 @@ def unhurried(things: Iterable[T]) -> Iterator[T]:
             time.sleep(BREATH)
 
 
+#: Threads that help one whose work is many small things that may wait.
+HELPERS = 8
+
+
 class Disk:
     """Descriptors of the directories, and the threads that may wait for them."""
 
@@ -110,21 +115,21 @@ class Disk:
         """The same for a `function` that makes or removes names."""
         return self._call(self._names, function)
 
-    def spread(self, function: Callable[[T], object], things: Sequence[T]) -> None:
-        """Call `function`, which does not raise, with each of `things`, in threads. Blocks until all is done."""
-        calls: list[tuple[Future[object], T]] = []
-        for thing in things:
-            try:
-                calls.append((self._threads.submit(function, thing), thing))
-            except RuntimeError:  # the threads have been told to end: this one is the last
-                function(thing)
-        running = []
-        for call, thing in reversed(calls):
-            if call.cancel():  # nobody has come to it: we are one of the threads ourselves, maybe the only one
-                function(thing)
-            else:
-                running.append(call)
-        wait(running)
+    def spread(self, function: Callable[[T], object], things: Iterable[T]) -> None:
+        """Call `function`, which does not raise, with each of `things`: in this thread, one of ours, and in others that
+        are free. Blocks until all is done."""
+        left = deque(things)
+
+        def work() -> None:
+            with suppress(IndexError):
+                while True:
+                    function(left.popleft())
+
+        helpers = []
+        with suppress(RuntimeError):  # the threads have been told to end, or there are as many as may be
+            helpers = [self._threads.submit(work) for _ in range(min(len(left), HELPERS))]
+        work()
+        wait([helper for helper in helpers if not helper.cancel()])
 
     @staticmethod
     def _call(threads: ThreadPoolExecutor, function: Callable[[], T]) -> "asyncio.Future[T]":

@@ -5,6 +5,7 @@ its last descriptor, whatever becomes of the process. So there is nothing to cle
 a thread, which many of them share (`commits`).
 """
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ class LocalHeld:
     """
 
     __slots__ = (
-        *("_account", "_data", "_disk", "_durable", "_fd", "_has_label", "_owner", "_promise", "_status"),
+        *("_account", "_busy", "_data", "_disk", "_durable", "_fd", "_has_label", "_owner", "_promise", "_status"),
         *("inode", "label", "name", "size"),
     )
 
@@ -41,8 +42,9 @@ class LocalHeld:
         self._account = account
         self._promise = promise
         self._owner = owner
-        self._data: list[bytes] = []
+        self._data = bytearray()
         self._fd = -1  # before it is made
+        self._busy: asyncio.Future[None] | None = None
         self._durable = self._has_label = False
         self.inode = 0
         self.label = label
@@ -53,12 +55,22 @@ class LocalHeld:
         account, size = self._account, len(data)
         if account.held + size > account.reserved:
             await self._promise(size)
-        self._data.append(bytes(data))
+        self._data += data
         account.held += size
         self.size += size
 
     async def flush(self) -> None:
         """Its memory is its own."""
+
+    async def sync(self) -> None:
+        """Make it durable, before it is published."""
+        self._busy = self._disk.run(self._make_durable)
+        await asyncio.shield(self._busy)
+
+    def _make_durable(self) -> None:
+        with mapped():
+            self.make()
+            self.secure()
 
     # In a thread.
 
@@ -69,7 +81,7 @@ class LocalHeld:
         self._fd = os.open(".", _UNNAMED, 0o666, dir_fd=self._disk.staging)
         if self._disk.knows_owners:
             record_owner(self._fd, self._owner)
-        left = memoryview(b"".join(self._data))
+        left = memoryview(self._data)
         while left:  # a nearly full disk takes a part, and then says so
             left = left[os.write(self._fd, left) :]
         self._status = os.fstat(self._fd)
@@ -82,12 +94,6 @@ class LocalHeld:
         if not self._durable:
             os.fsync(self._fd)
             self._durable = True
-
-    def sync(self) -> None:
-        """Make it durable, before it is published."""
-        with mapped():
-            self.make()
-            self.secure()
 
     def status(self) -> os.stat_result:
         """What the file system said of it when it was whole."""
@@ -120,7 +126,17 @@ class LocalHeld:
 
     def discard(self) -> None:
         """It is not wanted any more."""
-        self._data = []
+        busy, self._busy = self._busy, None
+        if busy is None:
+            self._let_go()
+        else:
+            busy.add_done_callback(self._abandoned)
+
+    def _abandoned(self, busy: "asyncio.Future[None]") -> None:
+        busy.exception()  # looked at, so that asyncio does not log it: nobody asks any more
+        self._let_go()
+
+    def _let_go(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._disk.free_later(fd)

@@ -215,8 +215,7 @@ class LocalKept:
         return await staged.run(lambda: staged.read(offset, size))
 
     async def sync(self) -> None:
-        staged = self._file
-        await staged.run(staged.sync)
+        await self._file.sync()
 
     async def publish(
         self,

@@ -99,6 +99,7 @@ class LocalStorage:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
+        await self._commits.close()
         for stage in list(self._open_stages):  # of jobs whose own code held the shutdown up for too long
             await self._disk.run_names(stage.unlink)
             stage.close()

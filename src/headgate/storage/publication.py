@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from headgate.config import OnConflict
-from headgate.errors import NameTaken
+from headgate.errors import NameTaken, StorageFailed
 from headgate.names import numbered
 from headgate.storage.census import owner_of
 from headgate.storage.disk import Disk, entry_of, mapped, unlink
@@ -33,6 +33,9 @@ logger = logging.getLogger("headgate.storage")
 BACKUP = ".old"
 REPLACEMENT = ".new"
 
+
+#: Whatever was to be done of a publication whose outcome was told is not done any more.
+_OVER = StorageFailed()
 
 #: Either kind of a staged file.
 StagedFile = LocalStaged | LocalHeld
@@ -69,8 +72,15 @@ class Publication:
         self._placed: list[Placed] = []
         self._published: list[Published] = []
         self._error: BaseException | None = None
+        #: It has to replace something, which not many can do at once.
+        self.replaces = False
         #: What was replaced.
         self.replaced: Possessions = {}
+
+    @property
+    def held(self) -> bool:
+        """Is everything still in memory?"""
+        return all(isinstance(file, LocalHeld) for file in self._files)
 
     # Step by step, in a thread: `write`, `sync`, `place`, then a sync of the root, and `confirm`; at last `end`.
 
@@ -94,9 +104,29 @@ class Publication:
             file.secure()
 
     def place(self) -> None:
-        """Give all files their names."""
-        for file in self._files:
-            self._place(file)
+        """Give all files their names, or none."""
+        self._place_all(self._place)
+
+    def place_new(self) -> None:
+        """The same where the names are nobody's. Otherwise it `replaces`, and nothing has been done."""
+        if self._on_conflict is not OnConflict.REPLACE:
+            self._place_all(self._link)
+        # Of several, none is to be seen and taken back because of the next.
+        elif len(self._files) > 1 and any(self._status(file.name) is not None for file in self._files):
+            self.replaces = True
+        else:
+            with suppress(FileExistsError):
+                self._place_all(self._put_first)
+                return
+            self.replaces = True
+
+    def _place_all(self, place: Callable[[StagedFile], None]) -> None:
+        try:
+            for file in self._files:
+                place(file)
+        except BaseException:
+            self._take_back()  # now: whoever comes next is not to find what is not there to stay
+            raise
 
     def confirm(self) -> None:
         """The names are durable."""
@@ -125,7 +155,7 @@ class Publication:
 
     def outcome(self) -> list[Published]:
         """What was published. Raises NameTaken, PreconditionFailed, StorageFull, StorageFailed."""
-        error, self._error = self._error, None
+        error, self._error = self._error, _OVER
         try:
             if error is not None:
                 raise error
@@ -136,7 +166,10 @@ class Publication:
     def _place(self, file: StagedFile) -> None:
         if self._on_conflict is OnConflict.REPLACE:
             self._replace(file)
-            return
+        else:
+            self._link(file)
+
+    def _link(self, file: StagedFile) -> None:
         name, number = file.name, 0
         while True:
             try:
@@ -151,7 +184,10 @@ class Publication:
                 return
 
     def _replace(self, file: StagedFile) -> None:
-        while not self._put_first(file):
+        while True:
+            with suppress(FileExistsError):
+                self._put_first(file)
+                return
             with self._disk.replacing():  # so that what is kept is what is replaced
                 status = self._status(file.name)
                 if status is not None:
@@ -159,17 +195,13 @@ class Publication:
                     self._put_over(file, status)
                     return
 
-    def _put_first(self, file: StagedFile) -> bool:
-        """Give `file` its name if it is nobody's. That needs no lock."""
+    def _put_first(self, file: StagedFile) -> None:
+        """Give `file` its name, which needs no lock. Raises FileExistsError if it is somebody's."""
         if self._expect is not expect_anything and self._status(file.name) is not None:
-            return False
+            raise FileExistsError
         self._expect(None)
-        try:
-            file.link(file.name, self._disk.root)
-        except FileExistsError:
-            return False
+        file.link(file.name, self._disk.root)
         self._placed.append(Placed(file.name, file.inode))
-        return True
 
     def _put_over(self, file: StagedFile, status: os.stat_result) -> None:
         """Give `file` its name in place of what has it and is as `status` says."""
@@ -208,6 +240,7 @@ class Publication:
             except OSError as error:  # the others are to be taken back all the same
                 logger.error("%r could not be taken back: %s", one.name, error)
         if self._placed:
+            self._placed.clear()
             with suppress(OSError):
                 os.fsync(self._disk.root)
 

@@ -113,9 +113,12 @@ class LocalStaged:
         """Return when the disk has taken what was written."""
         taking = self._taking
         if taking is not None:
-            await asyncio.shield(taking)
-            if self._taking is taking:
-                self._taking = None
+            try:
+                await asyncio.shield(taking)  # what went wrong stays, for whoever would write after the gap
+                if self._taking is taking:
+                    self._taking = None
+            finally:
+                del taking  # its exception has this frame
 
     def _write(self, data: Data) -> None:
         began = time.perf_counter()
@@ -158,12 +161,16 @@ class LocalStaged:
             self._disk.direct.never()
             return 0
 
-    def sync(self) -> None:
-        """Blocks until every byte is durable."""
+    async def sync(self) -> None:
+        """Make every byte written so far durable."""
+        await self.flush()
         size = self.size
+        await self.run(self._sync)
+        self._durable = size
+
+    def _sync(self) -> None:
         with mapped():
             os.fsync(self._fd)
-        self._durable = size
 
     def copy(self, source: int, offset: int, most: int) -> int:
         """Append up to `most` bytes of the file `source` from `offset` on, within the kernel; return how many.
@@ -214,8 +221,9 @@ class LocalStaged:
         if self._busy is not None:
             await asyncio.wait([self._busy])
             self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
+        self._busy = self._taking = None  # what failed has been told, or nobody asks; and it has frames that have us
         with suppress(OSError):  # of an open file, it does not fail; and a write that failed may have written some
-            self.size = os.fstat(self._fd).st_size
+            self.size = os.lseek(self._fd, 0, os.SEEK_END)
 
     async def leave(self) -> os.stat_result:
         """Close a file that stays; return what the file system says of it."""
@@ -239,7 +247,7 @@ class LocalStaged:
     def secure(self) -> None:
         """Most likely it was synced already, when that could still be stopped. Raises StorageFailed."""
         if self._durable != self.size:
-            self.sync()
+            self._sync()
 
     def link(self, name: str, directory: int) -> None:
         """Give it `name`, too. Raises OSError. Blocks."""
@@ -260,10 +268,11 @@ class LocalStaged:
     def discard(self) -> None:
         """Close a file whose name is gone, after whatever still uses the descriptor in a thread."""
         fd, self._fd = self._fd, -1
-        if self._busy is None or self._busy.done():
+        busy, self._busy, self._taking = self._busy, None, None
+        if busy is None:
             self._disk.free_later(fd)
         else:
-            self._busy.add_done_callback(lambda future: self._abandoned(future, fd))
+            busy.add_done_callback(lambda future: self._abandoned(future, fd))
 
     def _abandoned(self, future: "asyncio.Future[Any]", fd: int) -> None:
         future.exception()  # looked at, so that asyncio does not log it: the file is gone and nobody asks any more

@@ -147,10 +147,7 @@ class LocalStage:
 
     async def sync(self) -> None:
         for file in self._files:
-            if isinstance(file, LocalStaged):
-                await file.run(file.sync)
-            else:
-                await uninterrupted(self._disk.run(file.sync))
+            await file.sync()
 
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
         publication = Publication(self._disk, self._files, on_conflict, expect)

@@ -187,16 +187,21 @@ class DirectReader:
         """Is it to be received into blocks now?"""
         if not soon:
             self._slow_down()
-        elif not self._blocks and self._full >= FAST and len(_fast) < MOST and not self._stopped:
+        elif not self._blocks and self._full >= FAST and not self._stopped and _has_place():
             _fast.add(self)
             self._blocks = [aligned(BLOCK), aligned(BLOCK)]
         return bool(self._blocks)
+
+    @property
+    def _away(self) -> bool:
+        """Does whoever reads do something else for long: is it paused, or its disk slow?"""
+        return self._filling is None and time.monotonic() - self._back_at >= SOON
 
     def _slow_down(self) -> None:
         _fast.discard(self)
         self._blocks, self._filling, self._full = [], None, 0
 
-    async def _fill(self, held: bytes, at: int) -> memoryview:
+    async def _fill(self, held: bytes, at: int) -> Data:
         """What comes within `LATE`, up to a block of it, lying in its pages as it will lie in those of the file."""
         assert self._socket is not None
         self._blocks.reverse()
@@ -214,11 +219,12 @@ class DirectReader:
             late.cancel()
             loop.remove_reader(descriptor)
         self._filling = None
-        if self._end == self._new:
-            raise ConnectionResetError
+        if self._end == self._new:  # nothing comes any more, or not soon
+            return held + await self._next(soon=True)
         if not self._left:
             self.close()
-        return block[start : self._end]
+        data = block[start : self._end]
+        return data if self._blocks else bytes(data)  # of a slow client nobody is to keep a block
 
     def _more(self, block: memoryview, filled: "asyncio.Future[None]") -> None:
         """Receive this one's share. An error, or the end, is met again by the next read."""
@@ -233,20 +239,29 @@ class DirectReader:
             got = 0
         self._end += got
         self._left -= got
-        if not got or not self._left or self._end == len(block) or not self._blocks:
+        if not got or not self._left or self._end == len(block):
             filled.set_result(None)
 
     def _late(self, filled: "asyncio.Future[None]") -> None:
-        """What is there goes on. If nothing is, whatever comes first will."""
+        """What is there goes on."""
         _fast.discard(self)
         self._blocks, self._full = [], 0
-        if self._end > self._new and not filled.done():
+        if not filled.done():
             filled.set_result(None)
 
 
 #: Whoever has a socket now, in all applications of the process: they share its loop. And who receives into blocks.
 _reading: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 _fast: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
+
+
+def _has_place() -> bool:
+    """May another receive into blocks? Those who are away make room."""
+    if len(_fast) >= MOST:
+        for each in list(_fast):
+            if each._away:
+                each._slow_down()
+    return len(_fast) < MOST
 
 
 def _share() -> int:

@@ -99,6 +99,7 @@ async def receive(
                 advance(len(chunk))
             else:
                 await through(job, chunk, write)
+            chunk = b""  # or the wait for the next would keep its memory
         await staged.flush()
         received.append(ReceivedFile(name, staged.size, file.digests))
     if rule is None:
