@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from headgate.config import OnConflict
@@ -105,7 +105,11 @@ class Publication:
 
     def place(self) -> None:
         """Give all files their names, or none."""
-        self._place_all(self._place)
+        if self._on_conflict is not OnConflict.REPLACE:
+            self._place_all(self._place)
+        elif len(self._files) > 1 or not self._is_new():
+            with self._disk.replacing():  # what is taken back, nobody is to have replaced, and then to bring back
+                self._place_all(self._place, locked=True)
 
     def place_new(self) -> None:
         """The same where the names are nobody's. Otherwise it `replaces`, and nothing has been done."""
@@ -115,17 +119,21 @@ class Publication:
         elif len(self._files) > 1 and any(self._status(file.name) is not None for file in self._files):
             self.replaces = True
         else:
-            with suppress(FileExistsError):
-                self._place_all(self._put_first)
-                return
-            self.replaces = True
+            self.replaces = not self._is_new()
 
-    def _place_all(self, place: Callable[[StagedFile], None]) -> None:
+    def _is_new(self) -> bool:
+        """Give all files their names if these are nobody's. That needs no lock."""
+        with suppress(FileExistsError):
+            self._place_all(self._put_first)
+            return True
+        return False
+
+    def _place_all(self, place: Callable[[StagedFile], None], *, locked: bool = False) -> None:
         try:
             for file in self._files:
                 place(file)
-        except BaseException:
-            self._take_back()  # now: whoever comes next is not to find what is not there to stay
+        except BaseException:  # now: whoever comes next is not to find what is not there to stay
+            self._take_back(locked=locked)
             raise
 
     def confirm(self) -> None:
@@ -184,16 +192,16 @@ class Publication:
                 return
 
     def _replace(self, file: StagedFile) -> None:
+        """Give `file` its name, whoever has it. Under the root's lock."""
         while True:
             with suppress(FileExistsError):
                 self._put_first(file)
                 return
-            with self._disk.replacing():  # so that what is kept is what is replaced
-                status = self._status(file.name)
-                if status is not None:
-                    self._expect(entry_of(file.name, status))
-                    self._put_over(file, status)
-                    return
+            status = self._status(file.name)
+            if status is not None:
+                self._expect(entry_of(file.name, status))
+                self._put_over(file, status)
+                return
 
     def _put_first(self, file: StagedFile) -> None:
         """Give `file` its name, which needs no lock. Raises FileExistsError if it is somebody's."""
@@ -224,25 +232,34 @@ class Publication:
             raise
         self._placed.append(Placed(file.name, file.inode, backup))
 
-    def _take_back(self) -> None:
+    def _take_back(self, *, locked: bool = False) -> None:
         """Undo what was placed, as far as it is still ours: a name that somebody has replaced since is theirs."""
-        for one in reversed(self._placed):
-            try:
-                with self._disk.replacing():
-                    status = self._status(one.name)
-                    ours = status is not None and status.st_ino == one.inode
-                    if ours and one.backup is not None:
-                        os.rename(one.backup, one.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
-                    elif ours:
-                        os.unlink(one.name, dir_fd=self._disk.root)
-                    elif one.backup is not None:
-                        unlink(one.backup, self._disk.staging)
-            except OSError as error:  # the others are to be taken back all the same
-                logger.error("%r could not be taken back: %s", one.name, error)
-        if self._placed:
-            self._placed.clear()
-            with suppress(OSError):
-                os.fsync(self._disk.root)
+        if not self._placed:
+            return
+        with ExitStack() as stack:
+            if not locked:
+                try:
+                    stack.enter_context(self._disk.replacing())
+                except OSError as error:  # most likely nobody is about to replace them
+                    logger.error("names are taken back without the root's lock: %s", error)
+            for one in reversed(self._placed):
+                try:
+                    self._take_one_back(one)
+                except OSError as error:  # the others are to be taken back all the same
+                    logger.error("%r could not be taken back: %s", one.name, error)
+        self._placed.clear()
+        with suppress(OSError):
+            os.fsync(self._disk.root)
+
+    def _take_one_back(self, one: Placed) -> None:
+        status = self._status(one.name)
+        ours = status is not None and status.st_ino == one.inode
+        if ours and one.backup is not None:
+            os.rename(one.backup, one.name, src_dir_fd=self._disk.staging, dst_dir_fd=self._disk.root)
+        elif ours:
+            os.unlink(one.name, dir_fd=self._disk.root)
+        elif one.backup is not None:
+            unlink(one.backup, self._disk.staging)
 
     def _status(self, name: str) -> os.stat_result | None:
         """What is published under `name`, be it a file or not; None if nothing is."""
