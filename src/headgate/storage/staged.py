@@ -26,6 +26,9 @@ __all__ = ["LocalStaged", "create_locked", "lock"]
 #: What copy_file_range answers where it cannot be had.
 _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
+#: What O_DIRECT answers where it cannot be had.
+_NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+
 #: Bytes of a write that the disk takes by itself: it has to be done by a thread, and below this that costs too much.
 DIRECT = 1024 * 1024
 
@@ -65,17 +68,8 @@ class LocalStaged:
     """
 
     __slots__ = (
-        "_account",
-        "_busy",
-        "_disk",
-        "_durable",
-        "_fd",
-        "_promise",
-        "_taking",
-        "inode",
-        "label",
-        "name",
-        "size",
+        *("_account", "_busy", "_disk", "_durable", "_fd", "_promise", "_taking"),
+        *("inode", "label", "name", "size"),
     )
 
     def __init__(
@@ -156,7 +150,7 @@ class LocalStaged:
             finally:
                 fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
         except OSError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in _NO_DIRECT:
                 raise
             self._disk.direct.never()
             return 0
