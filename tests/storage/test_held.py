@@ -167,9 +167,9 @@ async def test_where_names_cannot_be_made_durable_none_of_a_batch_is_there(stora
 
 
 @pytest.mark.parametrize(("threads", "at_once"), [(16, 5), (1, 1)])
-async def test_a_slow_disk_has_many_at_once(root, together, monkeypatch, threads, at_once):
+async def test_a_slow_disk_has_many_at_once(storage, root, together, monkeypatch, threads, at_once):
     """Where one has to wait, the others do not wait for it; and one thread alone waits for no other."""
-    storage = LocalStorage(root, threads=threads)
+    storage = LocalStorage(root, threads=threads)  # beside the one that knows what the file system can do
     await storage.start()
     real, lock, now, most = os.fsync, threading.Lock(), [0], [0]
 
