@@ -1,12 +1,14 @@
 """Large bodies, received past aiohttp: everything holds that holds for others. What is large is small here."""
 
 import asyncio
+import base64
 import errno
 import hashlib
 import io
 import logging
 import os
 import random
+import threading
 import time
 import weakref
 from contextlib import suppress
@@ -22,7 +24,7 @@ from headgate.jobs import State
 from headgate.memory import aligned
 from headgate.storage import staged
 from headgate.storage.pace import DirectPace
-from headgate.transfer import direct
+from headgate.transfer import digester, direct
 from support import END, FORM, eventually, file_form, part, serving
 from tus import BYTES, named
 from tus import call as tus
@@ -229,6 +231,30 @@ async def test_of_what_the_disk_could_not_take_a_resumable_upload_tells_nothing(
                 assert 0 < offset < SIZE
                 assert (root / ".staging" / f"{url.rpartition('/')[2]}.kept").read_bytes() == data[:offset]
         assert server.published() == {"a": data}
+
+
+@pytest.mark.parametrize("way", ["form", "put"])
+@pytest.mark.parametrize("large", ["in blocks"], indirect=True)
+async def test_the_digest_of_a_block_is_not_computed_in_the_loop(root, monkeypatch, large, way):
+    """And it is right."""
+    data, threads = os.urandom(SIZE), set()
+    real = digester.Digester.update
+
+    def update(self, piece):
+        if len(piece) > digester.INLINE:
+            threads.add(threading.get_ident())
+        real(self, piece)
+
+    monkeypatch.setattr(digester, "INLINE", 8192)
+    monkeypatch.setattr(digester.Digester, "update", update)
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
+        beginning, body = whole(way, data)
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        await client.send(beginning[:-2] + f"Content-Digest: sha-256=:{digest}:\r\n\r\n".encode() + body)
+        assert await client.status() == 201
+        assert server.published() == {"a": data}
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize("large", ["in blocks"], indirect=True)

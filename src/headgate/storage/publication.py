@@ -4,7 +4,7 @@ Rules of this room:
 
 - It blocks; it runs in a thread, to its end.
 - A new name is a hard link, which refuses a taken one; a replaced name is a rename, under the root's lock. Either way
-  the staged file keeps its label until the stage ends: its lock says that whatever is called after it is live, too.
+  a staged file that has a label keeps it until the end: its lock says that whatever is called after it is live, too.
 - When a later file cannot be placed, those before it are taken back, as far as they are still ours.
 """
 

@@ -67,7 +67,8 @@ class Body:
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {self._limit} bytes.")
         if self._digester is not None:
-            self._digester.update(data[len(held) :])
+            # Whoever is stopped here has lost it; what is to be held against a digest is kept whole or not at all.
+            await self._digester.take(data[len(held) :])
         return data
 
     def rest(self) -> bytes:

@@ -221,10 +221,12 @@ class DirectReader:
         self._filling = None
         if self._end == self._new:  # nothing comes any more, or not soon
             return held + await self._next(soon=True)
+        data: Data = block[start : self._end]
+        if not self._blocks:
+            data = bytes(data)  # of a slow client nobody is to keep a block
         if not self._left:
             self.close()
-        data = block[start : self._end]
-        return data if self._blocks else bytes(data)  # of a slow client nobody is to keep a block
+        return data
 
     def _more(self, block: memoryview, filled: "asyncio.Future[None]") -> None:
         """Receive this one's share. An error, or the end, is met again by the next read."""

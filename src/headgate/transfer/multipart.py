@@ -251,7 +251,7 @@ class Form:
         async def read() -> Data:
             data = await part.read_chunk()
             for each in digesters:
-                each.update(data)
+                await each.take(data)
             if not data:
                 digester.check(f"{filename!r}")
             return data
