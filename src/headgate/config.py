@@ -104,6 +104,23 @@ class Config:
     #: the page open are fine, and more are a flood.
     max_watchers: int = 4000
 
+    #: Watchers of one owner at once; one more is answered 503. A quarter of all: whoever opens more is no person.
+    max_watchers_per_owner: int = 1000
+
+    #: Connections in all; those beyond wait to be accepted. Each transfer has one, and so has each page that is open.
+    #: For ``headgate serve``, which also keeps below the limit of descriptors; elsewhere the host decides.
+    max_connections: int = 20_000
+
+    #: Connections from one address; one more is closed at once. A proxy, or an office behind one address, has hundreds.
+    max_connections_per_address: int = 5_000
+
+    #: Bytes of a request's line and headers in all. Real ones have a few KiB; servers commonly take 8 to 64.
+    max_head_size: int = 64 * KIB
+
+    #: Resumable uploads of one owner that are over, and of which is still told what has become of them. About 1 KiB
+    #: each, and 10 where their metadata is as long as may be; a client that asks does so at once.
+    max_outcomes_per_owner: int = 1000
+
     #: Events that one watcher may be behind, before it is told everything anew instead of each. A few hundred bytes
     #: each, shared by all who wait for them.
     max_events_behind: int = 1000

@@ -211,17 +211,51 @@ async def test_code_that_holds_up_the_end_does_not_hold_up_the_caller_for_ever()
     assert running.job.state is State.TERMINATED
 
 
-async def test_an_id_is_used_once(jobs):
+async def test_an_owner_uses_an_id_once(jobs):
     """Neither a live job's nor a remembered one's may be taken again, and the first is not disturbed."""
     id_ = uuid4()
     async with jobs.run(Kind.UPLOAD, owner="alice", id=id_) as job:
         with pytest.raises(JobIdTaken):
-            async with jobs.run(Kind.UPLOAD, owner="bob", id=id_):
+            async with jobs.run(Kind.UPLOAD, owner="alice", id=id_):
                 pytest.fail("entered")
         assert jobs.get(id_) is job
     with pytest.raises(JobIdTaken):
-        async with jobs.run(Kind.UPLOAD, owner="bob", id=id_):
+        async with jobs.run(Kind.UPLOAD, owner="alice", id=id_):
             pytest.fail("entered")
+
+
+async def test_two_owners_who_choose_one_id_know_nothing_of_each_other(jobs):
+    """Each has a job of their own by it, live and remembered (G6)."""
+    id_ = uuid4()
+    async with jobs.run(Kind.UPLOAD, owner="alice", id=id_) as alices:
+        async with jobs.run(Kind.EXPORT, owner="bob", id=id_) as bobs:
+            assert (jobs.get(id_, "alice"), jobs.get(id_, "bob"), jobs.get(id_, "carol")) == (alices, bobs, None)
+        assert (jobs.live("alice"), jobs.live("bob"), list(jobs.of("bob"))) == ([alices], [], [bobs])
+    assert (jobs.get(id_, "alice"), jobs.get(id_, "bob")) == (alices, bobs)
+
+
+async def test_one_owners_many_jobs_do_not_have_anothers_forgotten():
+    """The bound is that of all together, and whoever has most is the one who loses their oldest."""
+    jobs = Jobs(ended_jobs=3)
+    async with jobs.run(Kind.UPLOAD, owner="bob") as bobs:
+        pass
+    for _ in range(5):
+        async with jobs.run(Kind.UPLOAD, owner="alice"):
+            pass
+    assert len(list(jobs)) == 3
+    assert jobs.get(bobs.id, "bob") is bobs
+
+
+async def test_a_watcher_that_fails_breaks_no_transition(jobs, caplog):
+    """It is logged; the job goes on, and others are told."""
+    told = []
+    jobs.watch(lambda job: 1 / 0)
+    jobs.watch(lambda job: told.append(job.state))
+    async with jobs.run(Kind.UPLOAD, owner="alice") as job:
+        job.finish()
+    assert job.state is State.COMPLETED
+    assert told == [State.RUNNING, State.FINISHING, State.COMPLETED]
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_the_memory_of_ended_jobs_is_bounded():

@@ -432,7 +432,7 @@ async def test_a_newer_request_ends_the_older_one(server, method):
         else:
             assert (await call(server, "DELETE", url))[0] == 204
         status, _, refusal = await older
-    assert (status, json.loads(refusal)["code"]) == (409, "terminated" if method == "DELETE" else "superseded")
+    assert (status, json.loads(refusal)["code"]) == ((410, "terminated") if method == "DELETE" else (409, "superseded"))
 
 
 async def test_a_strangers_upload_is_one_that_never_was(root, regime):

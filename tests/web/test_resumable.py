@@ -184,7 +184,7 @@ async def test_terminate_means_gone(server, when, way):
         assert server.storage.ledger.total == 0
         if when != "interrupted":
             refused = await task
-            assert (refused.status, json.loads(refused.body)["code"]) == (409, "terminated")
+            assert (refused.status, json.loads(refused.body)["code"]) == (410, "terminated")
     assert (await call(server, "HEAD", url)).status == 410
 
 
@@ -256,7 +256,7 @@ async def test_terminate_stops_it_until_the_point_of_no_return(root, regime, way
         sending = asyncio.create_task(patch(server, url, 0, b"123"))
         await wanted.wait()
         assert (await call(server, "DELETE", way + job_id(url))).status in (200, 204)
-        assert (await sending).status == 409
+        assert (await sending).status == 410
         assert (server.published(), server.staged()) == ({}, [])
 
 

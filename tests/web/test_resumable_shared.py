@@ -118,7 +118,7 @@ async def test_a_published_file_is_not_opened_as_an_upload(root, monkeypatch):
 
 
 async def test_one_id_is_one_job(root):
-    """A stranger's here, and an upload of somebody's there: neither is mistaken for the other."""
+    """A stranger's here, and an upload of somebody's there: neither is mistaken for the other, nor in its way."""
     async with (
         serving(root, authenticate=token_users) as first,
         serving(root, authenticate=token_users) as second,
@@ -127,8 +127,10 @@ async def test_one_id_is_one_job(root):
         upload = HeldUpload(second, as_user("bob") | {"Job-Id": job_id(url)})
         upload.send(part("b", b"x" * 1000)[:800])
         job = await upload.began(1)
-        assert (await call(second, "HEAD", f"/tus/{job_id(url)}", as_user("alice"))).status == 404
+        assert (await call(second, "HEAD", f"/tus/{job_id(url)}", as_user("bob"))).status == 404
         assert second.jobs.live() == [job]
+        assert (await call(second, "HEAD", f"/tus/{job_id(url)}", as_user("alice"))).status == 200
+        assert second.jobs.live("bob") == [job]
         upload.end()
         await asyncio.wait([upload.response])
         assert (await call(first, "HEAD", url, as_user("alice"))).status == 200

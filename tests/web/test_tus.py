@@ -250,7 +250,7 @@ async def test_a_taken_name_is_refused_at_once_and_again_at_the_end(server):
     assert (await call(server, "POST", "/tus/", {"Upload-Length": "1"} | named("a"))).status == 409
     url = await create(server, 1, headers=named("b"))
     (server.root / "b").write_bytes(b"old")
-    assert (await patch(server, url, 0, b"x")).status == 409
+    assert (await patch(server, url, 0, b"x")).status == 410
     assert (await call(server, "HEAD", url)).status == 410
     for rule in ("replace", "rename"):
         answer = await call(server, "POST", f"/tus/?on_conflict={rule}", {"Upload-Length": "3"} | named("a"))
@@ -433,7 +433,7 @@ async def test_a_running_patch_is_ended_first(server):
         assert (await call(server, "DELETE", url)).status == 204
         assert server.staged() == []
         refused = await running
-    assert (refused.status, json.loads(refused.body)["code"]) == (409, "terminated")
+    assert (refused.status, json.loads(refused.body)["code"]) == (410, "terminated")
 
 
 async def test_a_complete_upload_is_taken_back_unless_somebody_replaced_its_file(server):

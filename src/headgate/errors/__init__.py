@@ -21,6 +21,7 @@ Rules of these rooms:
     │   ├── NoFiles                  400 no-files
     │   ├── Unauthorized             401 unauthorized
     │   ├── Forbidden                403 forbidden
+    │   ├── Unreadable               403 unreadable-file
     │   ├── FinalUpload              403 final-upload
     │   ├── JobNotFound              404 no-such-job
     │   ├── UploadNotFound           404 no-such-upload
@@ -44,6 +45,7 @@ Rules of these rooms:
     │   ├── UploadLocked             423 upload-locked
     │   ├── TooManyJobs              429 too-many-jobs
     │   ├── ChecksumMismatch         460 checksum-mismatch
+    │   ├── UnsupportedFeature       501 not-implemented
     │   └── QuotaExceeded            507 quota-exceeded
     ├── JobStopped                   why a job's task was cancelled; raised in place of CancelledError
     │   ├── Terminated               409 terminated
@@ -51,6 +53,7 @@ Rules of these rooms:
     │   ├── IdleTimeout              408 idle-timeout
     │   ├── TooSlow                  408 too-slow
     │   ├── Superseded               409 superseded
+    │   ├── Abandoned                409, with the code of what went wrong
     │   ├── Expired                  410 expired
     │   ├── Disconnected             499 disconnected (nobody is left to read it)
     │   └── ShuttingDown             503 shutdown
@@ -91,6 +94,8 @@ from headgate.errors.client import (
     TooLarge,
     TooManyJobs,
     Unauthorized,
+    Unreadable,
+    UnsupportedFeature,
     UnsupportedMedia,
     UnsupportedVersion,
     UploadGone,
@@ -99,6 +104,7 @@ from headgate.errors.client import (
 )
 from headgate.errors.server import Busy, ExportFailed, ServerError, StillEnding, StorageFailed, StorageFull
 from headgate.errors.stopped import (
+    Abandoned,
     Disconnected,
     Expired,
     IdleTimeout,
@@ -111,12 +117,13 @@ from headgate.errors.stopped import (
 )
 
 __all__ = [
-    "AlreadyFinished", "Busy", "ChecksumMismatch", "ClientError", "ConfigError", "DigestMismatch", "Disconnected",
-    "ExpectationFailed", "Expired", "ExportFailed", "FileNotFound", "FinalUpload", "Forbidden", "HeadgateError",
-    "IdleTimeout", "InconsistentLength", "InvalidName", "InvalidOption", "JobIdTaken", "JobNotFound", "JobStopped",
-    "MalformedBody", "MalformedRequest", "MalformedTransfer", "NameTaken", "NoFiles", "NothingExporting",
-    "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded", "RangeNotSatisfiable", "Refused",
-    "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull", "StorageUnusable", "Superseded",
-    "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized", "UnsupportedMedia", "UnsupportedVersion",
-    "UploadGone", "UploadLocked", "UploadNotFound",
+    "Abandoned", "AlreadyFinished", "Busy", "ChecksumMismatch", "ClientError", "ConfigError", "DigestMismatch",
+    "Disconnected", "ExpectationFailed", "Expired", "ExportFailed", "FileNotFound", "FinalUpload", "Forbidden",
+    "HeadgateError", "IdleTimeout", "InconsistentLength", "InvalidName", "InvalidOption", "JobIdTaken",
+    "JobNotFound", "JobStopped", "MalformedBody", "MalformedRequest", "MalformedTransfer", "NameTaken", "NoFiles",
+    "NothingExporting", "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded",
+    "RangeNotSatisfiable", "Refused", "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull",
+    "StorageUnusable", "Superseded", "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized",
+    "Unreadable", "UnsupportedFeature", "UnsupportedMedia", "UnsupportedVersion", "UploadGone", "UploadLocked",
+    "UploadNotFound",
 ]  # fmt: skip

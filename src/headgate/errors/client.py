@@ -30,6 +30,8 @@ __all__ = [
     "TooLarge",
     "TooManyJobs",
     "Unauthorized",
+    "Unreadable",
+    "UnsupportedFeature",
     "UnsupportedMedia",
     "UnsupportedVersion",
     "UploadGone",
@@ -71,6 +73,10 @@ class Unauthorized(ClientError):
 
 class Forbidden(ClientError):
     code, status, title = "forbidden", 403, "This is not allowed from there"
+
+
+class Unreadable(ClientError):
+    code, status, title = "unreadable-file", 403, "The server may not read this file"
 
 
 class FinalUpload(ClientError):
@@ -181,6 +187,10 @@ class TooManyJobs(ClientError):
 
 class ChecksumMismatch(ClientError):
     code, status, title = "checksum-mismatch", 460, "Checksum Mismatch"
+
+
+class UnsupportedFeature(ClientError):
+    code, status, title = "not-implemented", 501, "The request needs what is not implemented here"
 
 
 class QuotaExceeded(ClientError):

@@ -1,10 +1,9 @@
 """Why a job's task was cancelled; raised in place of CancelledError."""
 
-from typing import ClassVar
-
 from headgate.errors.base import HeadgateError
 
 __all__ = [
+    "Abandoned",
     "Disconnected",
     "Expired",
     "IdleTimeout",
@@ -30,7 +29,7 @@ class JobStopped(HeadgateError):
     by: str | None = None
 
     #: Does it end a resumable upload, too? Whatever else stops one leaves what it has received to another request.
-    final: ClassVar[bool] = False
+    final: bool = False
 
 
 class Terminated(JobStopped):
@@ -39,6 +38,17 @@ class Terminated(JobStopped):
     def __init__(self, by: str) -> None:
         super().__init__(f"The job was terminated by {by}; nothing of it is kept.")
         self.by = by
+
+
+class Abandoned(JobStopped):
+    """The creation of a resumable upload failed before its client could know where it is: nobody can go on with it."""
+
+    final = True
+
+    def __init__(self, why: BaseException) -> None:
+        super().__init__(f"The upload could not be begun: {why}")
+        #: That of what went wrong; whoever waited for its client was cancelled because the client had gone.
+        self.code = why.code if isinstance(why, HeadgateError) else Disconnected.code
 
 
 class MalformedTransfer(JobStopped):

@@ -33,11 +33,11 @@ class Job:
         "_began",
         "_changed",
         "_decided_at",
-        "_ended",
         "_meter",
         "_over",
         "_task",
         "_unattended",
+        "_waiting",
         "bytes_total",
         "cancels",
         "cause",
@@ -51,7 +51,6 @@ class Job:
         "names",
         "owner",
         "reason",
-        "refusal",
         "state",
     )
 
@@ -90,12 +89,10 @@ class Job:
         self._task: asyncio.Task[object] | None = None
         #: How often the attached task was cancelled by us.
         self.cancels = 0
-        #: Why it could not be ended, though it was to.
-        self.refusal: HeadgateError | None = None
         #: Every byte is there: a task that is to publish it comes, even while the table is about to close.
         self.committed = False
         self._over = False
-        self._ended: asyncio.Event | None = None  # made for the first who waits: it is most of a job's own memory
+        self._waiting: list[asyncio.Future[None]] | None = None  # for its end; most jobs have nobody who does
         self._meter = Meter(self._began)
 
     # Progress: the hot path. One call a chunk.
@@ -221,7 +218,7 @@ class Job:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
         if self._is_ending or (self.cause is not None and not cause.final):
             return
-        self.cause, self.refusal = cause, None
+        self.cause = cause
         if self._task is not None:
             self.cancels += 1
             self._task.cancel()
@@ -229,12 +226,28 @@ class Job:
             self._unattended()
 
     def retract(self, refusal: HeadgateError) -> None:
-        """The job cannot be ended, because of `refusal`: it goes on. Whoever waits for its end learns that."""
+        """The job cannot be ended, because of `refusal`: it goes on. Whoever waits for its end now learns that."""
         self.cause = None if self._task is None else Superseded()
-        self.refusal = refusal
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended.set()
+        waiting, self._waiting = self._waiting, None
+        for each in waiting or ():
+            if not each.done():
+                each.set_exception(refusal)
+                each.exception()  # looked at, so that asyncio does not log it: its waiter may have been cancelled
+
+    def completed_elsewhere(self, name: str, size: int) -> None:
+        """Another process has completed the job, as `name`, of `size` bytes: nobody has ended it here (G2)."""
+        cause = self.cause
+        self.retract(AlreadyFinished())
+        if cause is None:  # its task finds out by itself
+            self.cause = None
+        if self.state is State.PAUSED:
+            self.gate.resume()
+        self.names[:] = [name]
+        self.reset(size)
+        self.reason = None
+        for state in (State.RUNNING, State.FINISHING, State.COMPLETED):
+            if self.state is not state:
+                self._to(state)
 
     def stopped(self) -> None:
         """The task has ended because of the cause: record the outcome."""
@@ -266,11 +279,22 @@ class Job:
     def close(self) -> None:
         """Everything of the job is gone: wake those who wait for its end."""
         self._over = True
-        if self._ended is not None:
-            self._ended.set()
+        waiting, self._waiting = self._waiting, None
+        for each in waiting or ():
+            if not each.done():
+                each.set_result(None)
+
+    def ending(self) -> "asyncio.Future[None]":
+        """Done when the job is over and everything of it is gone (G1); fails with what stands against that, if it is
+        refused to end from now on. It is its caller's alone."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._over:
+            waiter.set_result(None)
+        else:
+            waiting = [each for each in self._waiting or () if not each.done()]  # others may have been cancelled
+            self._waiting = [*waiting, waiter]
+        return waiter
 
     async def wait_ended(self) -> None:
-        """Wait until the job is over and everything of it is gone (G1), or is refused to end."""
-        if not self._over:
-            self._ended = self._ended or asyncio.Event()
-            await self._ended.wait()
+        """Wait for `ending`. Raises what stands against it."""
+        await self.ending()

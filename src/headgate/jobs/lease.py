@@ -44,7 +44,8 @@ class Lease:
         self._closing = closing
         self._places = places
         places.idle.add(job)
-        #: Removes all that the job has, before it ends for good. Raises UploadLocked if that cannot be: it goes on.
+        #: Removes all that the job has, before it ends for good. Raises UploadLocked if that cannot be, and the job
+        #: goes on; AlreadyFinished if the job has turned out to be complete.
         self.discard: Callable[[], Awaitable[None]] = _nothing
         self._next: tuple[asyncio.Task[object], asyncio.Future[None]] | None = None
 
@@ -144,6 +145,8 @@ class Hold(Run):
                     await uninterrupted(self._lease.discard())
                 except UploadLocked as error:
                     job.retract(error)
+                except AlreadyFinished:
+                    pass
             if job.cause is not None:  # our cancellation may not have been delivered yet
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from headgate.errors import JobNotFound
 from headgate.jobs.job import Job
 
 __all__ = ["Command", "Execute", "Mirror", "NullMirror"]
@@ -27,6 +28,18 @@ class Command:
     job: UUID
     user: str
     rate: int | None = None
+
+    def change(self, job: Job) -> None:
+        """Do it to `job`; all but terminating, which takes a wait. Raises AlreadyFinished, JobNotFound."""
+        match self.action:
+            case "pause":
+                job.pause()
+            case "resume":
+                job.resume()
+            case "rate":
+                job.narrow(self.rate)
+            case _:
+                raise JobNotFound
 
 
 #: What a mirror calls when a command came in. Raises JobNotFound if the job does not live here.

@@ -10,20 +10,22 @@ Rules of this room:
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 from headgate.errors import (
     AlreadyFinished,
+    HeadgateError,
     JobIdTaken,
     JobNotFound,
     ShuttingDown,
     StillEnding,
     Terminated,
 )
+from headgate.jobs.history import History
 from headgate.jobs.job import Job
 from headgate.jobs.lease import Lease
+from headgate.jobs.live import LiveJobs
 from headgate.jobs.mirror import Command, Mirror, NullMirror
 from headgate.jobs.places import Places
 from headgate.jobs.run import Run
@@ -60,9 +62,8 @@ class Jobs:
         mirror: Mirror | None = None,
     ) -> None:
         self._places = Places(max_jobs, max_jobs_per_owner)
-        self._live: dict[UUID, Job] = {}
-        self._ended: OrderedDict[UUID, Job] = OrderedDict()
-        self._ended_jobs = ended_jobs
+        self._live = LiveJobs()
+        self._ended = History(ended_jobs)
         self._terminate_timeout = terminate_timeout
         self._owner_rate = owner_rate
         self._owner_throttles: dict[str, Throttle] = {}
@@ -78,27 +79,33 @@ class Jobs:
         """True once no new job is taken."""
         return self._closing
 
-    def live(self) -> list[Job]:
-        """Jobs that have not ended, oldest first."""
-        return list(self._live.values())
+    def live(self, owner: str | None = None) -> list[Job]:
+        """Jobs that have not ended, of `owner` or of everybody, oldest first."""
+        return self._live.of(owner)
 
     def __iter__(self) -> Iterator[Job]:
-        """Live jobs, then remembered ones, the newest first in each."""
-        yield from reversed(self.live())
-        yield from reversed(list(self._ended.values()))
+        return self.of(None)
 
-    def get(self, id: UUID) -> Job | None:  # noqa: A002 - the word that clients see
-        return self._live.get(id) or self._ended.get(id)
+    def of(self, owner: str | None) -> Iterator[Job]:
+        """Live jobs, then remembered ones, the newest first in each: those of `owner`, or of everybody."""
+        yield from reversed(self.live(owner))
+        yield from self._ended.of(owner)
+
+    def get(self, id: UUID, owner: str | None = None) -> Job | None:  # noqa: A002 - the word that clients see
+        """The job `id` of `owner`; without one, of anybody."""
+        return self._live.get(id, owner) or self._ended.get(id, owner)
 
     def watch(self, changed: Callable[[Job], None]) -> None:
         """Have `changed` called whenever a job began, changed its state or its limit, or ended: synchronously, on the
-        loop. It must neither block nor raise."""
+        loop. It must not block; what it raises is logged, and the job goes on."""
         self._watchers.append(changed)
 
     def _changed(self, job: Job) -> None:
-        self._mirror.changed(job)
-        for changed in self._watchers:
-            changed(job)
+        for changed in (self._mirror.changed, *self._watchers):
+            try:
+                changed(job)
+            except Exception:  # a transition that is half told is done all the same
+                logger.exception("somebody who watches the jobs has failed")
 
     # Running.
 
@@ -158,7 +165,7 @@ class Jobs:
         )
         if not known:
             self.check(owner, id)
-        elif id in self._live:
+        elif self._live.get(id, owner) is not None:
             raise JobIdTaken
         self._enter(job)
         return Lease(job, leave=self._leave, closing=lambda: self._closing, places=self._places)
@@ -167,7 +174,7 @@ class Jobs:
         """Would a job of `owner`, by that id, be taken now? Raises as `run` does if it would not."""
         if self._closing:
             raise ShuttingDown
-        if id is not None and self.get(id) is not None:
+        if id is not None and self.get(id, owner) is not None:
             raise JobIdTaken
         self._places.check(owner)
 
@@ -177,7 +184,7 @@ class Jobs:
 
     def _enter(self, job: Job) -> None:
         self._places.enter(job)
-        self._live[job.id] = job
+        self._live.add(job)
         if self._owner_rate is not None:
             job.gate.join(self._owner_throttles.setdefault(job.owner, Throttle(self._owner_rate)))
         job.gate.join(*self._throttles)
@@ -187,9 +194,7 @@ class Jobs:
         if not job.state.ended:  # it goes on elsewhere, or after a restart
             self._let_go(job)
             return
-        self._ended[job.id] = job
-        while len(self._ended) > self._ended_jobs:
-            self._ended.popitem(last=False)
+        self._ended.add(job)
         self._let_go(job)
         assert job.ended_at is not None
         logger.info(
@@ -204,8 +209,9 @@ class Jobs:
         )
 
     def _let_go(self, job: Job) -> None:
-        if self._live.pop(job.id, None) is None:
+        if job not in self._live:
             return
+        self._live.remove(job)
         if not self._places.leave(job):
             self._owner_throttles.pop(job.owner, None)
         job.close()
@@ -216,10 +222,11 @@ class Jobs:
         """Stop `jobs` because the user `by` said so, wait until nothing of them is left, and return those that stopped.
 
         All are told first and waited for afterwards; one that somebody else is stopping already is waited for too.
-        Raises AlreadyFinished if every one of them is past its point of no return, and StillEnding if code of the
-        embedding service holds an end up for longer than the terminate timeout; the job ends all the same.
+        Raises AlreadyFinished if every one of them is past its point of no return, what stands against it if none of
+        them can be ended, and StillEnding if code of the embedding service holds an end up for longer than the
+        terminate timeout; the job ends all the same.
         """
-        stopping = []
+        stopping: list[tuple[Job, asyncio.Future[None]]] = []
         for number, job in enumerate(jobs, 1):
             if not number % AT_A_TIME:
                 await asyncio.sleep(BREATH)  # ending one takes work, and others are not to wait for a thousand's
@@ -229,21 +236,19 @@ class Jobs:
                 if len(jobs) == 1:
                     raise
             else:
-                stopping.append(job)
+                stopping.append((job, job.ending()))
         if not stopping:
             raise AlreadyFinished
-        await self._ends(stopping)
-        if len(stopping) == 1 and stopping[0].refusal is not None:
-            raise stopping[0].refusal
-        return [job for job in stopping if job.refusal is None]
+        await self._ends([ending for _, ending in stopping])
+        refusals = [ending.exception() for _, ending in stopping]
+        if all(refusals) and refusals[0] is not None:
+            raise refusals[0]
+        return [job for (job, _), refusal in zip(stopping, refusals, strict=True) if refusal is None]
 
-    async def _ends(self, jobs: list[Job]) -> None:
-        try:
-            async with asyncio.timeout(self._terminate_timeout):
-                for job in jobs:
-                    await job.wait_ended()
-        except TimeoutError:
-            raise StillEnding from None
+    async def _ends(self, endings: "list[asyncio.Future[None]]") -> None:
+        """Raises StillEnding."""
+        if endings and (await asyncio.wait(endings, timeout=self._terminate_timeout))[1]:
+            raise StillEnding
 
     async def start(self) -> None:
         """Take jobs, and commands of the mirror. May follow a `close`."""
@@ -251,20 +256,13 @@ class Jobs:
         await self._mirror.start(self._execute)
 
     async def _execute(self, command: Command) -> None:
-        job = self._live.get(command.job)
-        if job is None:
+        job = self.get(command.job)
+        if job is None or job.state.ended:
             raise JobNotFound
-        match command.action:
-            case "terminate":
-                await self.terminate(job, by=command.user)
-            case "pause":
-                job.pause()
-            case "resume":
-                job.resume()
-            case "rate":
-                job.narrow(command.rate)
-            case _:
-                raise JobNotFound
+        if command.action == "terminate":
+            await self.terminate(job, by=command.user)
+        else:
+            command.change(job)
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs, and wait until those that run have ended by themselves, at most so long."""
@@ -272,7 +270,8 @@ class Jobs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for job in self.live():
-                    await job.wait_ended()
+                    with contextlib.suppress(HeadgateError):  # it was refused to end, and goes on
+                        await job.wait_ended()
 
     def _close_to_new(self) -> None:
         """Take no more jobs, and let go of those that nobody holds: they go on after a restart."""
@@ -292,7 +291,7 @@ class Jobs:
             elif job.state.stoppable:
                 job.stop(ShuttingDown())
         try:
-            await self._ends(jobs)  # the finishing ones too: what was promised is kept
+            await self._ends([job.ending() for job in jobs])  # the finishing ones too: what was promised is kept
         except StillEnding:
             logger.warning("%d jobs are still ending", len(self._live))
 

@@ -1,38 +1,46 @@
 """Uploads that are made of others, and for how long they all wait."""
 
 import time
-from collections.abc import Mapping
-from uuid import UUID
 
 from headgate.config import Config
 from headgate.errors import UploadGone
+from headgate.resumable.record import Plan
+from headgate.resumable.underway import Underway
 from headgate.resumable.upload import Upload
 
 __all__ = ["Parts"]
 
 
 class Parts:
-    """What is made of what among `uploads`: those that are under way."""
+    """What is made of what among `uploads`."""
 
-    def __init__(self, uploads: Mapping[UUID, Upload], config: Config) -> None:
+    def __init__(self, uploads: Underway, config: Config) -> None:
         self._uploads = uploads
         self._config = config
 
-    def find(self, id_: UUID) -> Upload | None:
-        """The partial upload `id_`, if it is still there."""
-        return self._uploads.get(id_)
+    def _all(self, upload: Upload) -> list[Upload | None]:
+        owner = upload.record.owner
+        return [self._uploads.get(id_, owner) for id_ in upload.record.parts]
 
     def of(self, upload: Upload) -> list[Upload]:
         """What `upload` is made of, in order. Raises UploadGone."""
-        parts = [self.find(id_) for id_ in upload.record.parts]
-        there = [part for part in parts if part is not None]
-        if len(there) < len(parts):
+        there = self.still_there(upload)
+        if len(there) < len(upload.record.parts):
             raise UploadGone("A part of the upload is gone.")
         return there
 
+    def still_there(self, upload: Upload) -> list[Upload]:
+        """The same, without those that are gone."""
+        return [part for part in self._all(upload) if part is not None]
+
+    def wholes(self, part: Upload) -> list[Upload]:
+        """What is to be made of `part`, and of others."""
+        id_, owner = part.job.id, part.record.owner
+        return [other for other in self._uploads if id_ in other.record.parts and other.record.owner == owner]
+
     def are_all_there(self, upload: Upload) -> bool:
         """Are all parts of `upload` whole? Also where one is gone, which will not get better."""
-        parts = [self.find(id_) for id_ in upload.record.parts]
+        parts = self._all(upload)
         return all(part is not None and part.whole for part in parts) or None in parts
 
     def length(self, upload: Upload) -> int | None:
@@ -41,14 +49,24 @@ class Parts:
             return upload.record.outcome.size
         if not upload.record.parts:
             return upload.record.length
-        lengths = [part.record.length for id_ in upload.record.parts if (part := self.find(id_))]
-        known = [length for length in lengths if length is not None]
+        known = [part.record.length for part in self.still_there(upload) if part.record.length is not None]
         return sum(known) if len(known) == len(upload.record.parts) else None
+
+    def pending(self, plan: Plan, owner: str) -> Upload | None:
+        """The upload that is about to be made as `plan` says, if somebody has asked for it before."""
+        for upload in self._uploads:
+            record = upload.record
+            if (record.owner, record.parts, record.name, record.words) == (owner, plan.parts, plan.name, plan.words):
+                return upload
+        return None
+
+    def promised(self, owner: str) -> int:
+        """Bytes that the uploads of `owner` will have which are still to be made of parts, as far as they are known."""
+        return sum(self.length(each) or 0 for each in self._uploads if each.record.owner == owner and each.record.parts)
 
     def expires_at(self, upload: Upload) -> float:
         """When it will be gone if nothing comes: seconds since the epoch."""
-        latest = [upload.kept.changed_at]
-        latest += [part.kept.changed_at for id_ in upload.record.parts if (part := self.find(id_))]
+        latest = [upload.kept.changed_at, *(part.kept.changed_at for part in self.still_there(upload))]
         return max(latest) + self._config.upload_expiry
 
     def has_expired(self, upload: Upload) -> bool:

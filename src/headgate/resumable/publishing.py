@@ -109,11 +109,9 @@ class Publisher:
 
     async def _spend_parts(self, upload: Upload) -> None:
         """The parts of `upload` are its own now. It is published, whatever becomes of them."""
-        for id_ in set(upload.record.parts):
-            part = self._parts.find(id_)
-            if part is not None:
-                with suppress(HeadgateError):
-                    await self._spend(part, upload)
+        for part in dict.fromkeys(self._parts.still_there(upload)):
+            with suppress(HeadgateError):
+                await self._spend(part, upload)
 
     @staticmethod
     async def _spend(part: Upload, whole: Upload) -> None:

@@ -77,6 +77,8 @@ class Record(Plan):
 
     owner: str
     created_at: datetime
+    #: Its job's; where it is None, what the upload is kept under.
+    id: UUID | None = None
     #: Bytes beyond these have not been held against their checksum yet: they do not count, whoever was killed.
     checked: int | None = None
     outcome: Outcome | None = None
@@ -87,6 +89,7 @@ class Record(Plan):
         told: dict[str, Any] = {
             "protocol": self.protocol,
             "owner": self.owner,
+            "id": None if self.id is None else str(self.id),
             "created_at": self.created_at.isoformat(),
             "name": self.name,
             "on_conflict": self.on_conflict,
@@ -120,6 +123,7 @@ class Record(Plan):
             return cls(
                 protocol=Protocol(told["protocol"]),
                 owner=told["owner"],
+                id=UUID(told["id"]) if told.get("id") else None,
                 created_at=datetime.fromisoformat(told["created_at"]),
                 name=told["name"],
                 on_conflict=OnConflict(told["on_conflict"]),

@@ -29,7 +29,7 @@ from headgate.errors import (
     UploadGone,
     UploadLocked,
 )
-from headgate.jobs import Job, Lease, State
+from headgate.jobs import Job, Lease
 from headgate.memory import Data
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record
@@ -116,7 +116,7 @@ class Upload:
                         await stack.enter_async_context(self.kept)
                         await self._look_again()
                     except UploadGone:
-                        if await self._is_over_elsewhere():
+                        if self._is_over_elsewhere():
                             raise AlreadyFinished from None
                         hold.given_up = True
                         raise
@@ -139,26 +139,19 @@ class Upload:
             await self.kept.cut(min(self.kept.size or 0, record.checked))
             await self.note(checked=None, durably=False)
 
-    async def _is_over_elsewhere(self) -> bool:
-        """Its bytes are not there any more: because another process completed it?"""
+    def _is_over_elsewhere(self) -> bool:
+        """Its bytes are not there any more: because another process completed it? Then its job has completed, too."""
         record = Record.read(self.kept.record)
         if record is None or record.outcome is None:
             return False
-        self.record, job = record, self.job
-        if job.state is State.PAUSED:
-            job.resume()
-        job.go_on()
-        job.finish()
-        job.names[:] = [record.outcome.name]
-        job.reset(record.outcome.size)
-        job.complete()
+        self.record = record
+        self.job.completed_elsewhere(record.outcome.name, record.outcome.size)
         return True
 
     async def discard(self) -> None:
         """Remove all that it has, because its job ends for good. Raises UploadLocked if another process has it, or if
-        it is not as old as whoever let it expire believed: then it goes on.
-
-        What another process completed stays as it is told.
+        it is not as old as whoever let it expire believed: then it goes on; AlreadyFinished if another process has
+        completed it: then its job has.
         """
         try:
             async with self.kept:
@@ -166,9 +159,9 @@ class Upload:
                     raise UploadLocked
                 await self.kept.discard()
         except UploadGone:
-            record = Record.read(self.kept.record)
-            if record is None or record.outcome is None:
-                await self.kept.discard()
+            if self._is_over_elsewhere():
+                raise AlreadyFinished from None
+            await self.kept.discard()
         except ServerError:  # it ends all the same
             await self.kept.discard()
 

@@ -11,28 +11,29 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import fields
-from datetime import UTC, datetime
+import time
 from uuid import UUID, uuid4
 
-from headgate.config import Config, OnConflict
+from headgate.config import Config
 from headgate.errors import (
+    Abandoned,
     AlreadyFinished,
     Expired,
     HeadgateError,
     JobIdTaken,
-    NameTaken,
     ShuttingDown,
-    TooLarge,
+    Terminated,
     UploadGone,
     UploadLocked,
     UploadNotFound,
 )
 from headgate.jobs import Job, Jobs, Kind, State
+from headgate.resumable.creation import Creation
+from headgate.resumable.outcomes import Outcomes
 from headgate.resumable.parts import Parts
 from headgate.resumable.publishing import Publisher
-from headgate.resumable.record import Plan, Protocol, Record, owner_of
+from headgate.resumable.record import Protocol, Record, owner_of
+from headgate.resumable.underway import Underway, keys_of
 from headgate.resumable.upload import Upload
 from headgate.storage import Kept, Storage
 from headgate.transfer.receive import OnReceived
@@ -57,11 +58,15 @@ class ResumableUploads:
         self._config = config
         self._jobs = jobs
         self._storage = storage
-        self._reserved = reserved
-        self._uploads: dict[UUID, Upload] = {}
+        self._uploads = Underway()
         self.parts = Parts(self._uploads, config)
+        self._creation = Creation(
+            config, jobs, storage, reserved=reserved, parts=self.parts, enter=self._enter, find=self.find
+        )
+        #: Begins an upload.
+        self.create = self._creation.create
         self._publisher = Publisher(config, on_received, self.parts)
-        self._creating: set[UUID] = set()
+        self._outcomes = Outcomes(config.max_outcomes_per_owner)
         self._tasks: set[asyncio.Task[None]] = set()
         self._house: asyncio.Task[None] | None = None
         jobs.watch(self._changed)
@@ -85,95 +90,43 @@ class ResumableUploads:
             await asyncio.wait([self._house])
         if self._tasks:  # what ends an upload is not stopped half-way
             await asyncio.wait(self._tasks)
-        for upload in self._uploads.values():
+        for upload in self._uploads:
             upload.kept.let_go()
         self._uploads.clear()
 
-    def _track(self, task: "asyncio.Task[None]") -> None:
-        """A shutdown is to know of `task`."""
+    def _track(self, task: "asyncio.Task[None]") -> None:  # a shutdown is to know of it
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def create(self, plan: Plan, *, owner: str, id_: UUID | None) -> Upload:
-        """A new upload, durably, which nobody adds to yet.
-
-        Raises NameTaken if that is known already, TooLarge, QuotaExceeded or StorageFull if it cannot have its length,
-        UploadNotFound or UploadGone if its parts are not there, what ``Jobs.run()`` raises, and StorageFailed.
-        """
-        id_ = id_ or uuid4()
-        self._jobs.check(owner, id_)
-        if plan.parts and (made := await self._made_of(plan, owner)) is not None:
-            return made
-        if not plan.partial:
-            if plan.name in self._reserved:
-                raise NameTaken(f"{plan.name!r} is the name of a generated export.")
-            taken = plan.name and plan.on_conflict is OnConflict.REJECT and await self._storage.look(plan.name)
-            if taken:
-                raise NameTaken(f"There is a file called {plan.name!r} already.")
-        if (plan.length or 0) > self._config.max_file_size:
-            raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
-        told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
-        record = Record(**told, owner=owner, created_at=datetime.now(UTC))
-        if id_ in self._creating:
-            raise JobIdTaken
-        self._creating.add(id_)  # until it has a job, nobody is to find it
-        try:
-            kept = await self._storage.keep(id_, owner, record.text())
-            try:
-                async with kept:
-                    await kept.reserve(plan.length or 0, plan.length or 0)
-                return self._enter(kept, record)
-            except BaseException:
-                await kept.discard()
-                raise
-        finally:
-            self._creating.discard(id_)
 
     def _enter(self, kept: Kept, record: Record, *, known: bool = False) -> Upload:
         """Have a job for what is `kept`. Raises what ``Jobs.run()`` does, unless it was `known` before."""
         lease = self._jobs.lease(
             Kind.UPLOAD,
             owner=record.owner,
-            id=kept.id,
-            names=(record.name or str(kept.id),),
+            id=record.id or kept.id,
+            names=(record.name or str(record.id or kept.id),),
             bytes_total=record.length,
             unattended=self._unattended,
             known=known,
         )
-        upload = self._uploads[kept.id] = Upload(lease.job, lease, kept, record, self.parts.has_expired)
+        upload = Upload(lease.job, lease, kept, record, self.parts.has_expired)
+        self._uploads.add(upload)
         lease.job.reset(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
         return upload
 
-    async def _made_of(self, plan: Plan, owner: str) -> Upload | None:
-        """The upload that was made of the same parts already: whoever asks again did not get the answer.
+    async def find(
+        self, id_: UUID, protocol: Protocol, *, owner: str, anybodys: bool = False, wait: bool = True
+    ) -> Upload:
+        """The upload `id_` of `owner` in `protocol`, or somebody else's if `anybodys` may be seen. If it is
+        being published, `wait` for that, and look whether the file is still what it was published as.
 
-        Raises UploadNotFound, UploadGone, TooLarge.
+        Raises UploadNotFound, UploadGone if it has no outcome or its file is another by now, StorageFailed.
         """
-        parts = [await self.find(part, plan.protocol, lambda job: job.owner == owner) for part in plan.parts]
-        if not all(part.record.partial for part in parts):
-            raise UploadNotFound("Only partial uploads can be parts.")
-        if sum(part.record.length or part.offset for part in parts) > self._config.max_file_size:
-            raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
-        spent = {part.record.outcome.part_of for part in parts if part.record.outcome is not None}
-        if not spent:
-            return None
-        (whole, *others) = spent
-        if whole is not None and not others:
-            with contextlib.suppress(UploadNotFound, UploadGone):
-                made = await self.find(whole, plan.protocol, lambda job: job.owner == owner)
-                if made.record.parts == plan.parts:
-                    return made
-        raise UploadGone("A part was made a part of another upload already.")
-
-    async def find(self, id_: UUID, protocol: Protocol, may: Callable[[Job], bool], *, wait: bool = True) -> Upload:
-        """The upload `id_` that speaks `protocol`, whose job one `may` see; if it is being published, `wait` for that.
-
-        Raises UploadNotFound, UploadGone if it has ended without an outcome, StorageFailed.
-        """
-        upload = self._uploads.get(id_) or await self._look_for(id_, may)
-        if not may(upload.job) or upload.record.protocol is not protocol:
+        upload = self._uploads.get(id_, owner) or (self._uploads.of_anybody(id_) if anybodys else None)
+        upload = upload or await self._look_for(id_, owner, anybodys=anybodys)
+        if upload.record.protocol is not protocol:
             raise UploadNotFound
-        if self._jobs.closing and upload.record.outcome is None and self._jobs.get(id_) is None:
+        if self._jobs.closing and upload.record.outcome is None and self._jobs.get(id_, upload.record.owner) is None:
             raise ShuttingDown
         if wait:
             with contextlib.suppress(HeadgateError):
@@ -183,51 +136,82 @@ class ResumableUploads:
                 upload.job.stop(Expired())
         cause = upload.job.cause
         if cause is not None and cause.final:
-            await upload.job.wait_ended()
+            with contextlib.suppress(HeadgateError):  # it was refused to end, and goes on
+                await upload.job.wait_ended()
         if upload.job.state.ended and upload.record.outcome is None:
             raise UploadGone
+        if wait and not await self._has_its_file(upload):
+            raise UploadGone("Its file was deleted or replaced since.")
         return upload
 
-    async def _look_for(self, id_: UUID, may: Callable[[Job], bool]) -> Upload:
-        if id_ in self._creating:
-            raise UploadNotFound
-        job = self._jobs.get(id_)
-        kept = await self._storage.find_kept(id_, owner_of)
-        upload = None if kept is None else await self._adopt(kept)
-        if upload is None:
-            gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and may(job)
-            raise UploadGone if gone and job is not None and job.state is not State.COMPLETED else UploadNotFound
-        return upload
+    async def _has_its_file(self, upload: Upload) -> bool:
+        """Is what `upload` was published as still there? Whoever is told that it is complete sends nothing more."""
+        outcome = upload.record.outcome
+        if outcome is None or outcome.part_of is not None:
+            return True
+        there = await self._storage.look(outcome.name)
+        return there is not None and there.etag == outcome.etag
+
+    async def find_again(self, upload: Upload) -> Upload:
+        """`upload`, which turned out to be over: what has become of it. Raises Terminated, and as `find` does."""
+        try:
+            return await self.find(upload.job.id, upload.record.protocol, owner=upload.record.owner)
+        except UploadGone:
+            if upload.job.state is State.TERMINATED and upload.job.ended_by is not None:
+                raise Terminated(upload.job.ended_by) from None
+            raise
+
+    async def _look_for(self, id_: UUID, owner: str, *, anybodys: bool) -> Upload:
+        """What is kept of the upload, by whatever process."""
+        for key in keys_of(id_, owner):
+            if self._creation.is_under_way(key):
+                continue
+            # What another owner has under way is not to take less time than what never was (G6).
+            theirs = self._uploads.kept_as(key) is not None
+            kept = await self._storage.find_kept(uuid4() if theirs else key, owner_of)
+            if kept is not None and owner_of(kept.record) != owner and not anybodys:
+                kept.let_go()
+            elif kept is not None and (upload := await self._adopt(kept)) is not None:
+                return upload
+        job = self._jobs.get(id_, None if anybodys else owner)
+        gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and job.state is not State.COMPLETED
+        raise UploadGone if gone else UploadNotFound
 
     async def _adopt(self, kept: Kept) -> Upload | None:
         """What is `kept`, taken over from another process; None if it is of no use."""
         record = Record.read(kept.record)
-        there = self._uploads.get(kept.id)
+        there = self._uploads.kept_as(kept.id)
         if record is None or there is not None or (kept.size is None and record.outcome is None):
             kept.let_go()
             return there
         if record.outcome is not None or kept.published is not None:
-            if record.outcome is None and kept.published is not None:  # killed between publishing it and saying so
-                record = self._publisher.published(record, kept.published)
-                await kept.note(record.text())
-            if kept.size is not None:
-                await kept.drop()
-            kept.let_go()
-            known = self._jobs.get(kept.id)
-            job = known if known is not None and known.owner == record.owner else record.over(kept.id)
-            return Upload(job, None, kept, record)
+            kept.let_go()  # first: whatever goes wrong now, nothing of it is counted as on its way any more
+            return await self._over(kept, record)
         try:
             upload = self._enter(kept, record, known=True)
-        except JobIdTaken:  # somebody else's job has it
+        except JobIdTaken:  # another job of its owner's has it
             kept.let_go()
             return None
         if upload.whole and record.protocol is Protocol.TUS:  # its client will not come again
             self.complete(upload)
         return upload
 
+    async def _over(self, kept: Kept, record: Record) -> Upload:
+        """What is `kept` has been published."""
+        if record.outcome is None and kept.published is not None:  # killed between publishing it and saying so
+            record = self._publisher.published(record, kept.published)
+            with contextlib.suppress(HeadgateError):  # a full disk: it is told all the same, and noted the next time
+                await kept.note(record.text())
+                await kept.drop()
+        elif kept.size is not None:
+            await kept.drop()
+        id_ = record.id or kept.id
+        known = self._jobs.get(id_, record.owner)
+        return Upload(known if known is not None else record.over(id_), None, kept, record)
+
     def _complete_what_waits(self) -> None:
         """Publish what could be by now: what is made of parts, and what its client has sent and will not ask for."""
-        for upload in list(self._uploads.values()):
+        for upload in self._uploads:
             sent = upload.whole and upload.record.protocol is Protocol.TUS and not upload.record.partial
             if (sent or upload.record.parts) and upload.job.task is None:
                 self.complete(upload)
@@ -236,9 +220,8 @@ class ResumableUploads:
         """Every byte of `upload` is there: publish it, or the uploads that it was the last part of. In a task, which
         ends with what stood against it; None if others are still missing."""
         if upload.record.partial:
-            for other in list(self._uploads.values()):
-                if upload.job.id in other.record.parts:
-                    self.complete(other)
+            for whole in self.parts.wholes(upload):
+                self.complete(whole)
             return None
         if upload.record.parts and not self.parts.are_all_there(upload):
             return None
@@ -263,8 +246,14 @@ class ResumableUploads:
                 await upload.job.wait_ended()
         await upload.kept.discard()
 
+    async def abandon(self, upload: Upload, why: BaseException) -> None:
+        """End `upload`, whose creation failed because of `why` before its client could know where it is."""
+        with contextlib.suppress(HeadgateError):  # it has ended already, or another server has it
+            upload.job.stop(Abandoned(why))
+            await upload.job.wait_ended()
+
     def _unattended(self, job: Job) -> None:
-        upload = self._uploads.get(job.id)
+        upload = self._uploads.get(job.id, job.owner)
         if upload is not None:
             self._track(asyncio.create_task(self._end(upload)))
 
@@ -273,27 +262,38 @@ class ResumableUploads:
             await upload.discard()
         except UploadLocked as error:
             upload.job.retract(error)
+        except AlreadyFinished:  # another process has completed it, and so has its job
+            upload.lease.release()
         else:
             upload.lease.end()
 
     def _changed(self, job: Job) -> None:
         """A job has changed. If an upload is over, so is what needed it as a part."""
-        if not job.state.ended or (upload := self._uploads.pop(job.id, None)) is None:
+        if not job.state.ended or (upload := self._uploads.remove(job)) is None:
             return
         upload.kept.let_go()
-        if upload.record.partial and upload.record.outcome is None:
-            for other in list(self._uploads.values()):
-                if upload.job.id in other.record.parts:
-                    self.complete(other)
+        if upload.record.outcome is not None:
+            if (oldest := self._outcomes.add(upload.record.owner, upload.kept)) is not None:
+                self._track(asyncio.create_task(oldest.discard()))
+        elif upload.record.partial:
+            for whole in self.parts.wholes(upload):
+                self.complete(whole)
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(self._config.sweep_interval)
-            self._complete_what_waits()
-            for upload in list(self._uploads.values()):
-                if self.parts.is_expired(upload):
-                    with contextlib.suppress(AlreadyFinished):
-                        upload.job.stop(Expired())
-                elif self.parts.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
-                    with contextlib.suppress(HeadgateError):
-                        await upload.kept.touch()  # its parts are still coming: no sweeper is to take it
+            try:
+                await self._look_around()
+            except Exception:
+                logger.exception("a round of housekeeping has failed; the next one comes")
+
+    async def _look_around(self) -> None:
+        self._complete_what_waits()
+        self._outcomes.forget(before=time.time() - self._config.upload_expiry)
+        for upload in self._uploads:
+            if self.parts.is_expired(upload):
+                with contextlib.suppress(AlreadyFinished):
+                    upload.job.stop(Expired())
+            elif self.parts.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
+                with contextlib.suppress(HeadgateError):
+                    await upload.kept.touch()  # its parts are still coming: no sweeper is to take it

@@ -81,7 +81,7 @@ class Commits:
 
     def _run(self, function: Callable[[], None]) -> "asyncio.Future[None]":
         try:
-            return self._disk.run(function)
+            return self._disk.run_sync(function)
         except StorageFailed as error:
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)

@@ -35,6 +35,9 @@ BREATH = 0.001
 #: Threads for names. They are made and removed in microseconds, unless the file system's journal is busy.
 NAME_THREADS = 4
 
+#: Threads for what looks at all files of a directory: more would only take turns on the interpreter.
+SCAN_THREADS = 2
+
 
 def entry_of(name: str, status: os.stat_result) -> Entry:
     """The file `name` with `status`, as it is told. Whoever replaces a file makes another inode; whoever writes into
@@ -104,6 +107,9 @@ class Disk:
         self._threads = ThreadPoolExecutor(threads, "headgate-storage")
         # Apart, because whoever terminates waits for a name to go, and all other threads may be waiting for the disk.
         self._names = ThreadPoolExecutor(NAME_THREADS, "headgate-names")
+        # Apart, because a sync may take seconds, and so may a wait for the root's lock: others' bytes are not to.
+        self._syncs = ThreadPoolExecutor(threads, "headgate-syncs")
+        self._scans = ThreadPoolExecutor(SCAN_THREADS, "headgate-scans")
         # Apart, and one alone: freeing gigabytes keeps a processor busy for long, and nobody waits for it.
         self._freeing = ThreadPoolExecutor(1, "headgate-freeing")
 
@@ -112,8 +118,16 @@ class Disk:
         return self._call(self._threads, function)
 
     def run_names(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """The same for a `function` that makes or removes names."""
+        """The same for a `function` that makes or removes names, and waits neither for a sync nor for a lock."""
         return self._call(self._names, function)
+
+    def run_sync(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """The same for a `function` that waits for a sync, or for the root's lock."""
+        return self._call(self._syncs, function)
+
+    def run_scan(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """The same for a `function` that looks at all files of a directory."""
+        return self._call(self._scans, function)
 
     def spread(self, function: Callable[[T], object], things: Iterable[T]) -> None:
         """Call `function`, which does not raise, with each of `things`: in this thread, one of ours, and in others that
@@ -127,7 +141,7 @@ class Disk:
 
         helpers = []
         with suppress(RuntimeError):  # the threads have been told to end, or there are as many as may be
-            helpers = [self._threads.submit(work) for _ in range(min(len(left), HELPERS))]
+            helpers = [self._syncs.submit(work) for _ in range(min(len(left), HELPERS))]
         work()
         wait([helper for helper in helpers if not helper.cancel()])
 
@@ -175,9 +189,8 @@ class Disk:
 
     def close(self) -> None:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
-        self._names.shutdown(wait=True)
-        self._threads.shutdown(wait=True)
-        self._freeing.shutdown(wait=True)
+        for threads in (self._names, self._syncs, self._scans, self._threads, self._freeing):
+            threads.shutdown(wait=True)
         self.pace.close()
         for directory in (self.staging, self.root):
             with suppress(OSError):

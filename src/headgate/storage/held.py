@@ -64,7 +64,7 @@ class LocalHeld:
 
     async def sync(self) -> None:
         """Make it durable, before it is published."""
-        self._busy = self._disk.run(self._make_durable)
+        self._busy = self._disk.run_sync(self._make_durable)
         await asyncio.shield(self._busy)
 
     def _make_durable(self) -> None:

@@ -208,7 +208,7 @@ class LocalKept:
                 self._account.written += part
         finally:
             await uninterrupted(staged.idle())
-            close_quietly(fd)
+            self._disk.free_later(fd)  # it may have no name any more
 
     async def read(self, offset: int, size: int) -> bytes:
         staged = self._file
@@ -243,7 +243,8 @@ class LocalKept:
     # At any time.
 
     async def note(self, record: str, *, durably: bool = True) -> None:
-        await uninterrupted(self._disk.run_names(lambda: self._replace_record(record, durably=durably)))
+        run = self._disk.run_sync if durably else self._disk.run_names
+        await uninterrupted(run(lambda: self._replace_record(record, durably=durably)))
 
     def _replace_record(self, record: str, *, durably: bool = True) -> None:
         with mapped():

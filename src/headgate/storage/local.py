@@ -117,10 +117,10 @@ class LocalStorage:
     async def tidy(self) -> None:
         """Remove what killed processes left, and count what is published if there are quotas. Raises OSError."""
         disk = self._disk
-        await disk.run(lambda: sweep(disk.staging, self._keep_for))
+        await disk.run_scan(lambda: sweep(disk.staging, self._keep_for))
         if self.ledger.counts:
             self.ledger.begin_census()
-            census = await disk.run(lambda: take_census(disk.root))
+            census = await disk.run_scan(lambda: take_census(disk.root))
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 
@@ -128,11 +128,11 @@ class LocalStorage:
         return LocalStage(self._disk, self._commits, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
-        found = await uninterrupted(self._disk.run_names(lambda: create_kept(self._disk, id, owner, record)))
+        found = await uninterrupted(self._disk.run_sync(lambda: create_kept(self._disk, id, owner, record)))
         return self._kept(id, owner, found)
 
     async def find_kept(self, id: UUID, owner: Callable[[str], str]) -> LocalKept | None:  # noqa: A002 - what it is
-        found = await self._disk.run_names(lambda: find_kept(self._disk, id))
+        found = await self._disk.run_sync(lambda: find_kept(self._disk, id))
         return None if found is None else self._kept(id, owner(found.record), found)
 
     def _kept(self, id_: UUID, owner: str, found: Found) -> LocalKept:
@@ -148,7 +148,7 @@ class LocalStorage:
         )
 
     async def all_kept(self) -> list[UUID]:
-        return await self._disk.run(lambda: list_kept(self._disk))
+        return await self._disk.run_scan(lambda: list_kept(self._disk))
 
     async def open(self, name: str) -> LocalSource:
         # Uninterrupted: what a thread opens for a caller that is gone nobody would close.
@@ -163,7 +163,7 @@ class LocalStorage:
         return await self._disk.run(lambda: list_published(self._disk, after, most, order, descending=descending))
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
-        fd, gone = await uninterrupted(self._disk.run_names(lambda: remove(self._disk, name, expect)))
+        fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))
         self.ledger.settle(None, {}, gone)
         self._disk.free_later(fd)
 

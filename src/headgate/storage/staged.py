@@ -159,7 +159,7 @@ class LocalStaged:
         """Make every byte written so far durable."""
         await self.flush()
         size = self.size
-        await self.run(self._sync)
+        await asyncio.shield(self._begin(self._sync, self._disk.run_sync))
         self._durable = size
 
     def _sync(self) -> None:
@@ -202,8 +202,10 @@ class LocalStaged:
         await self.flush()
         return await asyncio.shield(self._begin(function))
 
-    def _begin(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        future = self._disk.run(function)
+    def _begin(
+        self, function: Callable[[], T], run: "Callable[[Callable[[], T]], asyncio.Future[T]] | None" = None
+    ) -> "asyncio.Future[T]":
+        future = (run or self._disk.run)(function)
         if self._busy is None or self._busy.done():
             self._busy = future
         else:  # a sync goes on while more is written

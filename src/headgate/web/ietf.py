@@ -29,7 +29,7 @@ from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER
 from headgate.web.expect import deferred
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id
-from headgate.web.resumable import RequestSender, absolute, find, seconds_left, tell
+from headgate.web.resumable import RequestSender, absolute, final, find, seconds_left, tell
 from headgate.web.uploads import file_json, requested_rule
 from headgate.wire.digests import parse_digests, parse_wish
 from headgate.wire.ietf import CONTENT_TYPE, Dialect, format_limits, parse_offset
@@ -59,9 +59,9 @@ class IetfRoutes:
         router.add_options("/upload", self.options, expect_handler=deferred)
         one = router.add_resource("/uploads/{id}", name=UPLOAD_ROUTE)
         for method, handler in (
-            ("HEAD", self.probe),
-            ("GET", self.probe),
-            ("PATCH", self.append),
+            ("HEAD", final(self.probe)),
+            ("GET", final(self.probe)),
+            ("PATCH", final(self.append)),
             ("DELETE", self.delete),
             ("OPTIONS", self.options),
         ):
@@ -76,7 +76,7 @@ class IetfRoutes:
         """Who takes `request`, a ``POST /upload``, if it asks for a resumable upload. A form is what it was."""
         started = any(name in request.headers for name in ("Upload-Complete", "Upload-Incomplete"))
         is_form = request.content_type.startswith("multipart/")
-        return self.create if started and not is_form and self._dialect(request).complete is not None else None
+        return final(self.create) if started and not is_form and self._dialect(request).complete is not None else None
 
     def _dialect(self, request: web.Request) -> Dialect:
         return Dialect(request.headers, self._config.interop_versions)
@@ -116,11 +116,11 @@ class IetfRoutes:
             return await self._take(request, dialect, upload, append, sender) or Answer(
                 status=201, headers=headers | self._progress(request, dialect, upload)
             )
-        except BaseException:
+        except BaseException as error:
             published = upload.finishing is not None or upload.job.committed or upload.job.state.ended
             if id_ is None and dialect.version is None and not published:
                 # Its client was not told where it is.
-                await self._uploads.remove(upload, by=request[USER].name)
+                await self._uploads.abandon(upload, error)
             raise
 
     async def _take(
@@ -136,7 +136,7 @@ class IetfRoutes:
             await self._uploads.completed(upload)
         except AlreadyFinished:  # it was published, or ended, while this one waited
             tell(request, dialect.completeness(False))
-            upload = await find(request, self._uploads, Protocol.IETF)
+            upload = await self._uploads.find_again(upload)
             return self._replay(request, dialect, upload, append.offset or 0, sender)
         except OffsetMismatch as error:
             tell(request, {OFFSET: str(error.expected)})

@@ -16,7 +16,7 @@ from headgate.config import Config
 from headgate.errors import HeadgateError, InvalidOption, JobNotFound, MalformedRequest, UnsupportedMedia
 from headgate.jobs import Job, Jobs, Kind, State
 from headgate.web.answer import Answer, json_answer, rfc3339
-from headgate.web.auth import USER, may_see
+from headgate.web.auth import USER, User
 from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
 
@@ -101,6 +101,12 @@ def parse_job_id(text: str, error: HeadgateError) -> UUID:
     return id_
 
 
+def find_job(jobs: Jobs, user: User, id_: UUID) -> Job | None:
+    """The job `id_` of `user`, or, for an admin who has none, of anybody (G6)."""
+    job = jobs.get(id_, user.name)
+    return jobs.get(id_) if job is None and user.admin else job
+
+
 async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type[HeadgateError]) -> Answer:
     """Terminate the user's jobs of `kind`, or the one that ``?job=`` names (an admin may name anybody's).
 
@@ -109,10 +115,10 @@ async def terminate_own(request: web.Request, jobs: Jobs, kind: Kind, none: type
     user = request[USER]
     named = request.query.get("job")
     if named is None:
-        chosen = [job for job in jobs.live() if job.kind is kind and job.owner == user.name]
+        chosen = [job for job in jobs.live(user.name) if job.kind is kind]
     else:
-        job = jobs.get(parse_job_id(named, none()))
-        chosen = [] if job is None or job.kind is not kind or job.state.ended or not may_see(user, job) else [job]
+        job = find_job(jobs, user, parse_job_id(named, none()))
+        chosen = [] if job is None or job.kind is not kind or job.state.ended else [job]
     if not chosen:
         raise none
     stopped = await jobs.terminate(*chosen, by=user.name)
@@ -151,7 +157,7 @@ class JobRoutes:
 
     async def list(self, request: web.Request) -> Answer:
         user = request[USER]
-        return json_answer(await jobs_text([job for job in self._jobs if may_see(user, job)]))
+        return json_answer(await jobs_text(list(self._jobs.of(None if user.admin else user.name))))
 
     async def show(self, request: web.Request) -> Answer:
         return json_answer(job_json(self._find(request)))
@@ -178,7 +184,7 @@ class JobRoutes:
         return json_answer(job_json(job))
 
     def _find(self, request: web.Request) -> Job:
-        job = self._jobs.get(parse_job_id(request.match_info["id"], JobNotFound()))
-        if job is None or not may_see(request[USER], job):
+        job = find_job(self._jobs, request[USER], parse_job_id(request.match_info["id"], JobNotFound()))
+        if job is None:
             raise JobNotFound
         return job

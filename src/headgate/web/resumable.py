@@ -1,24 +1,36 @@
 """What both protocols of resumable uploads share over HTTP: who sends, where an upload is, what answers say of it."""
 
+import functools
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from email.utils import formatdate
 
 from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.typedefs import Handler
 
 from headgate.config import Config
-from headgate.errors import MalformedRequest, UploadNotFound
-from headgate.jobs import Job
+from headgate.errors import (
+    HeadgateError,
+    MalformedRequest,
+    ServerError,
+    ShuttingDown,
+    UploadGone,
+    UploadNotFound,
+)
+from headgate.jobs import Job, State
 from headgate.resumable import Protocol, ResumableUploads, Upload
 from headgate.transfer.body import Body
 from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Watch
-from headgate.web.auth import USER, may_see
+from headgate.web.auth import USER
 from headgate.web.expect import proceed, send_interim
 from headgate.web.jobs import JOB, parse_job_id
 
-__all__ = ["RequestSender", "absolute", "find", "is_empty", "seconds_left", "tell", "tell_all", "told_at"]
+__all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "tell", "tell_all", "told_at"]
+
+#: What clients of resumable uploads take as: look how far it is, and go on, or begin anew.
+_TRIED_AGAIN = frozenset({409, 423})
 
 #: What every answer to a request says, be it an error.
 TOLD = web.RequestKey("headgate.told", dict[str, str])
@@ -56,11 +68,30 @@ def absolute(request: web.Request, config: Config, path: str) -> str:
     return f"{scheme if own else request.scheme}://{request.host}{path}"
 
 
+def final(handler: Handler) -> Handler:
+    """`handler`, whose client is told 410 where its upload has ended for good while it was sending: what it takes for a
+    passing trouble has it begin the same upload anew. The code still says what has happened (G1)."""
+
+    @functools.wraps(handler)
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except HeadgateError as error:
+            job = request.get(JOB)
+            over = job is not None and job.state in (State.TERMINATED, State.FAILED)
+            passing = isinstance(error, ServerError | ShuttingDown)
+            if over and not passing and (error.status in _TRIED_AGAIN or error.status >= 500):
+                error.status = UploadGone.status
+            raise
+
+    return handle
+
+
 async def find(request: web.Request, uploads: ResumableUploads, protocol: Protocol, *, wait: bool = True) -> Upload:
     """The upload that the URL names, if it is the user's. Raises UploadNotFound, UploadGone, StorageFailed."""
     user = request[USER]
     id_ = parse_job_id(request.match_info["id"], UploadNotFound())
-    upload = await uploads.find(id_, protocol, lambda job: may_see(user, job), wait=wait)
+    upload = await uploads.find(id_, protocol, owner=user.name, anybodys=user.admin, wait=wait)
     request[JOB] = upload.job
     return upload
 

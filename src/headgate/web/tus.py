@@ -35,7 +35,7 @@ from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, requested_job_id
 from headgate.web.planned import LENGTH, digester_of, plan_of
-from headgate.web.resumable import RequestSender, absolute, find, is_empty, tell, told_at
+from headgate.web.resumable import RequestSender, absolute, final, find, is_empty, tell, told_at
 from headgate.wire.tus import (
     ALGORITHMS,
     CONTENT_TYPE,
@@ -76,6 +76,7 @@ class TusRoutes:
 
     @staticmethod
     def _serving(handlers: Handlers) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        @final
         async def serve(request: web.Request) -> web.StreamResponse:
             method = request.method
             if method != hdrs.METH_OPTIONS:  # nobody was asked who they are, for what it tells
@@ -115,9 +116,11 @@ class TusRoutes:
                 await self._append(upload, Append(offset=0), sender)
             if upload.record.outcome is None and (upload.whole or plan.parts):
                 await self._uploads.completed(upload)
-        except BaseException:
+        except AlreadyFinished:  # somebody who knew its id has ended it meanwhile
+            upload = await self._uploads.find_again(upload)
+        except BaseException as error:
             if id_ is None and upload.finishing is None and not upload.job.committed:  # nobody was told where it is
-                await self._uploads.remove(upload, by=request[USER].name)
+                await self._uploads.abandon(upload, error)
             raise
         path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
         headers: dict[str, str] = {hdrs.LOCATION: absolute(request, self._config, path)}

@@ -1,0 +1,138 @@
+"""How a resumable upload begins: checked, promised its bytes, written down durably.
+
+Rules of this room:
+
+- What cannot be need not be begun: names, lengths, parts, quotas and the disk are looked at first.
+- An id that the client chose may be another owner's, too (`underway.keys_of`).
+- A final upload has to fit before it is made, together with all others of its owner that are still to be made.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Protocol as Interface
+from uuid import UUID, uuid4
+
+from headgate.config import Config, OnConflict
+from headgate.errors import JobIdTaken, NameTaken, TooLarge, UploadGone, UploadNotFound
+from headgate.jobs import Jobs
+from headgate.resumable.parts import Parts
+from headgate.resumable.record import Plan, Protocol, Record, owner_of
+from headgate.resumable.underway import keys_of
+from headgate.resumable.upload import Upload
+from headgate.sizes import readable
+from headgate.storage import Kept, Storage
+
+__all__ = ["Creation", "Find"]
+
+
+class Find(Interface):
+    """Finds the upload `id_` of `owner` that speaks `protocol`. Raises UploadNotFound, UploadGone, StorageFailed."""
+
+    async def __call__(self, id_: UUID, protocol: Protocol, *, owner: str) -> Upload: ...
+
+
+class Creation:
+    """Begins uploads. `enter` has a job for what is kept; `find` finds parts; `reserved`: names that none may take."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Jobs,
+        storage: Storage,
+        *,
+        reserved: frozenset[str],
+        parts: Parts,
+        enter: Callable[[Kept, Record], Upload],
+        find: Find,
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._storage = storage
+        self._reserved = reserved
+        self._parts = parts
+        self._enter = enter
+        self._find = find
+        self._creating: set[UUID] = set()
+
+    def is_under_way(self, key: UUID) -> bool:
+        """Is the upload kept under `key` still to have a job? Until then nobody is to find it."""
+        return key in self._creating
+
+    async def create(self, plan: Plan, *, owner: str, id_: UUID | None) -> Upload:
+        """A new upload, durably, which nobody adds to yet.
+
+        Raises NameTaken if that is known already, TooLarge, QuotaExceeded or StorageFull if it cannot have its length,
+        UploadNotFound or UploadGone if its parts are not there, what ``Jobs.run()`` raises, and StorageFailed.
+        """
+        id_ = id_ or uuid4()
+        self._jobs.check(owner, id_)
+        length = plan.length or 0
+        if plan.parts:
+            made, length = await self._made_of(plan, owner)
+            if made is not None:
+                return made
+        if not plan.partial:
+            if plan.name in self._reserved:
+                raise NameTaken(f"{plan.name!r} is the name of a generated export.")
+            taken = plan.name and plan.on_conflict is OnConflict.REJECT and await self._storage.look(plan.name)
+            if taken:
+                raise NameTaken(f"There is a file called {plan.name!r} already.")
+        # Parts may be named again and again: all that is made of an owner's parts has to fit together.
+        length += self._parts.promised(owner) if plan.parts else 0
+        if length > self._config.max_file_size:
+            raise TooLarge(f"The file has {readable(length)}; one may have {readable(self._config.max_file_size)}.")
+        told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
+        record = Record(**told, owner=owner, created_at=datetime.now(UTC), id=id_)
+        for key in keys_of(id_, owner):
+            if key in self._creating:
+                continue
+            self._creating.add(key)
+            try:
+                return await self._begin(key, record, length)
+            except JobIdTaken:
+                if await self._is_own(key, owner):
+                    raise
+            finally:
+                self._creating.discard(key)
+        raise JobIdTaken
+
+    async def _begin(self, key: UUID, record: Record, length: int) -> Upload:
+        kept = await self._storage.keep(key, record.owner, record.text())
+        try:
+            async with kept:
+                await kept.reserve(length, length)
+            return self._enter(kept, record)
+        except BaseException:
+            await kept.discard()
+            raise
+
+    async def _is_own(self, key: UUID, owner: str) -> bool:
+        """Is what is kept under `key` of `owner`?"""
+        kept = await self._storage.find_kept(key, owner_of)
+        if kept is None:
+            return False
+        kept.let_go()
+        return owner_of(kept.record) == owner
+
+    async def _made_of(self, plan: Plan, owner: str) -> tuple[Upload | None, int]:
+        """The upload that is made, or is to be made, of the same parts already, if there is one: whoever asks again did
+        not get the answer. And the bytes that they have, as far as that is known.
+
+        Raises UploadNotFound, UploadGone.
+        """
+        parts = [await self._find(part, plan.protocol, owner=owner) for part in plan.parts]
+        if not all(part.record.partial for part in parts):
+            raise UploadNotFound("Only partial uploads can be parts.")
+        length = sum(part.record.length or part.offset for part in parts)
+        spent = {part.record.outcome.part_of for part in parts if part.record.outcome is not None}
+        if not spent:
+            return self._parts.pending(plan, owner), length
+        (whole, *others) = spent
+        if whole is not None and not others:
+            with contextlib.suppress(UploadNotFound, UploadGone):
+                made = await self._find(whole, plan.protocol, owner=owner)
+                if made.record.parts == plan.parts:
+                    return made, length
+        raise UploadGone("A part was made a part of another upload already.")
