@@ -72,7 +72,11 @@ def test_whatever_is_accepted_stays_in_its_directory(name):
     [
         ("report.csv", 1, "report (1).csv"),
         ("report", 12, "report (12)"),
-        ("a.tar.gz", 2, "a.tar (2).gz"),
+        ("a.tar.gz", 2, "a (2).tar.gz"),
+        ("a.TAR.xz", 1, "a (1).TAR.xz"),
+        ("Report v1.2 final", 1, "Report v1.2 final (1)"),
+        ("v1.2", 1, "v1 (1).2"),
+        (".tar.gz"[1:], 1, "tar (1).gz"),
         ("x" * 255, 1, "x" * 251 + " (1)"),
         ("é" * 125 + ".csv", 3, "é" * 123 + " (3).csv"),
     ],

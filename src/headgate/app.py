@@ -1,6 +1,8 @@
 """create_app(): the composition root, the only file that knows every room."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
@@ -9,6 +11,7 @@ from headgate.jobs import Jobs
 from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
 from headgate.transfer.receive import OnReceived
+from headgate.web.answer import tell_all
 from headgate.web.auth import Authenticate, authentication, only_user
 from headgate.web.cors import cors, exposing
 from headgate.web.events import EventRoutes
@@ -16,10 +19,9 @@ from headgate.web.exports import Export, ExportRoutes, checked_exports
 from headgate.web.files import FileRoutes
 from headgate.web.health import HEALTH_ROUTES, HealthRoutes
 from headgate.web.ietf import IetfRoutes
-from headgate.web.jobs import JobRoutes
+from headgate.web.jobs import PUBLIC_PATH, JobRoutes
 from headgate.web.page import PAGE_ROUTES, PageRoutes
 from headgate.web.problems import problems
-from headgate.web.resumable import tell_all
 from headgate.web.session import SESSION_ROUTES, SessionRoutes
 from headgate.web.tus import TusRoutes, say_version
 from headgate.web.unrouted import Unrouted
@@ -74,6 +76,7 @@ def create_app(
         middlewares.insert(1, cors(config.cors_origins))
     app = web.Application(middlewares=middlewares)
     app[JOBS] = jobs
+    app[PUBLIC_PATH] = urlsplit(config.public_url or "").path.rstrip("/")
     reserved = frozenset(generated)
     resumable = ResumableUploads(config, jobs, storage, reserved=reserved, on_received=on_received)
     ietf = IetfRoutes(config, resumable)
@@ -94,13 +97,11 @@ def create_app(
     app.router.register_resource(Unrouted(app.router))
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        await storage.start()
-        await jobs.start()
-        await resumable.start()
-        yield
-        await resumable.close()
-        await jobs.close()
-        await storage.close()
+        async with AsyncExitStack() as stack:  # whatever fails, what had begun before it is closed
+            for room in (storage, jobs, resumable):
+                await room.start()
+                stack.push_async_callback(room.close)
+            yield
 
     async def shut_down(app: web.Application) -> None:
         await jobs.drain(config.drain_timeout)

@@ -4,7 +4,6 @@ A name is refused (422) rather than repaired: whoever asks for ``../x`` should l
 """
 
 import re
-from pathlib import PurePosixPath
 
 from headgate.errors import InvalidName
 
@@ -41,10 +40,14 @@ def check_name(name: str) -> str:
     return name
 
 
+#: What tells the kind of a file, at the end of its name: it has no space, and an archive that was compressed has two.
+_SUFFIX = re.compile(r"(?<=[^.])(?:\.tar)?\.[^.\s]+\Z", re.IGNORECASE)
+
+
 def numbered(name: str, number: int) -> str:
-    """``numbered("report.csv", 1)`` is ``"report (1).csv"``; the stem is cut where the result would be too long."""
-    path = PurePosixPath(name)
-    suffix = path.suffix
+    """``numbered("report.tar.gz", 1)`` is ``"report (1).tar.gz"``; the stem is cut where that would be too long."""
+    match = _SUFFIX.search(name)
+    suffix = "" if match is None else match[0]
     mark = f" ({number})"
     room = MAX_NAME_BYTES - len((mark + suffix).encode())
     if room <= 0:  # nearly all of the name is its suffix: there is no stem to cut

@@ -179,12 +179,21 @@ async def test_what_a_client_can_make_grow_has_a_limit(name):
     [
         "Content-Transfer-Encoding: base64\r\n",
         "Content-Transfer-Encoding: quoted-printable\r\n",
-        "Content-Type: multipart/mixed; boundary=x\r\n",
     ],
 )
-async def test_encoded_and_nested_parts_are_refused(headers):
+async def test_encoded_parts_are_refused(headers):
     with pytest.raises(UnsupportedMedia):
         await parse([form(part("a", b"x", headers=headers))])
+
+
+async def test_a_nested_form_is_refused_and_a_file_that_is_multipart_is_a_file():
+    """Whoever saves a page has a multipart/related; what is no file has no parts of its own."""
+    headers = "Content-Type: multipart/mixed; boundary=x\r\n"
+    with pytest.raises(UnsupportedMedia):
+        await parse([form(part(None, b"x", headers=headers))])
+    for name in ("a", "--x"):
+        files, _ = await parse([form(part(name, b"--x\r\n\r\n--x--\r\n", headers=headers))])
+        assert files == [(name, b"--x\r\n\r\n--x--\r\n")]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from headgate.web.auth import COOKIE, Tokens, new_token
+from headgate.web.auth import Tokens, new_token
 from support import serving, token_users
 
 TOKEN, LINE = new_token("alice")
@@ -52,13 +52,13 @@ async def test_who_has_signed_in_is_known_by_a_cookie_alone(server):
 async def test_the_cookie_is_nobodys_but_this_pages(server):
     """No script reads it, no other site sends it, and it goes to no other application of this host."""
     _, _, response = await sign_in(server)
-    cookie = response.cookies[COOKIE]
+    cookie = response.cookies[f"headgate_token_{server.port}"]
     assert cookie["httponly"]
     assert cookie["samesite"] == "Strict"
     assert cookie["path"] == f"{server.path}/"
     assert not cookie["secure"]  # over plain http the browser would not keep it
     _, _, response = await sign_in(server, Origin=origin(server).replace("http:", "https:"))
-    assert response.cookies[COOKIE]["secure"]  # behind a proxy that speaks TLS
+    assert response.cookies[f"headgate_token_{server.port}"]["secure"]  # behind a proxy that speaks TLS
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_the_cookie_is_nobodys_but_this_pages(server):
 async def test_a_wrong_token_is_nobodys(server, token):
     status, body, response = await sign_in(server, token)
     assert (status, body["code"]) == (401, "unauthorized")
-    assert COOKIE not in response.cookies
+    assert not response.cookies
 
 
 @pytest.mark.parametrize("body", [[], {}, {"token": 5}, "x", None])
@@ -148,12 +148,28 @@ async def test_where_a_service_knows_its_users_itself_nobody_signs_in_here(root)
 
 async def test_a_cookie_outlives_a_restart(root, tmp_path):
     """It holds all there is to know: no table of sessions is lost with the process."""
+    cookies, host = {}, ""
+    for first in (True, False):
+        async with serving(root, authenticate=Tokens(LINE)) as server:
+            if first:
+                host = f"127.0.0.1:{server.port}"
+                _, _, response = await sign_in(server)
+                cookies = {name: cookie.value for name, cookie in response.cookies.items()}
+            # A server that is started again has the port that it had.
+            async with server.client.get(server.url + "/jobs", headers={"Host": host}, cookies=cookies) as response:
+                assert response.status == 200
+
+
+async def test_each_server_of_a_host_has_a_cookie_of_its_own(root):
+    """Cookies know no ports: whoever signs in to one, and out again, is signed in to the other as before."""
     jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookie_jar=jar) as client:
-        for first in (True, False):
-            async with serving(root, authenticate=Tokens(LINE)) as server:
-                if first:
-                    async with client.post(server.url + "/session", json={"token": TOKEN}) as response:
-                        assert response.status == 200
-                async with client.get(server.url + "/jobs") as response:
-                    assert response.status == 200
+    async with (
+        serving(root, authenticate=Tokens(LINE)) as one,
+        serving(root.with_name("other"), authenticate=Tokens(LINE)) as other,
+        aiohttp.ClientSession(cookie_jar=jar) as client,
+    ):
+        one, other = replace(one, client=client), replace(other, client=client)
+        for server in (one, other):
+            assert (await sign_in(server))[0] == 200
+        assert (await call(one, "DELETE", "/session"))[0] == 200
+        assert [(await call(server, "GET", "/jobs"))[0] for server in (one, other)] == [401, 200]

@@ -37,13 +37,15 @@ def is_soon(text):
 
 
 async def test_options_tell_what_is_served_to_anybody(root):
-    """Without a token, without a version, on both kinds of resources; 200, and no Tus-Resumable."""
+    """Without a token, without a version, on both kinds of resources; 200, with what may be asked of them."""
     async with serving(root, authenticate=token_users, config={"max_file_size": 12345}) as server:
         for path in ("/tus/", "/tus", "/tus/9d5c6a1c-9a53-4c0e-8c6f-0d6f7a1b7c11"):
             for version in (None, "0.2.2", "1.0.0"):
                 answer = await call(server, "OPTIONS", path, {"Tus-Resumable": version})
                 assert answer.status == 200
-                assert "Tus-Resumable" not in answer.headers
+                assert answer["Tus-Resumable"] == "1.0.0"
+                assert ("PATCH" in answer["Allow"]) is (len(path) > 5)
+                assert answer["Accept-Patch"] == (BYTES["Content-Type"] if len(path) > 5 else None)
                 assert answer["Tus-Version"] == "1.0.0"
                 assert answer["Tus-Max-Size"] == "12345"
                 assert answer["Tus-Checksum-Algorithm"].split(",") == list(ALGORITHMS)
@@ -135,7 +137,8 @@ async def test_no_other_method_comes_with_options(root):
         ({"Upload-Offset": "3", "Upload-Length": "9"}, 400, "inconsistent-upload-length"),
         ({"Upload-Offset": "3", "Upload-Checksum": "crc7 YWJj"}, 400, "malformed-request"),
         ({"Upload-Offset": "3", "Upload-Checksum": "sha1 !!!"}, 400, "malformed-request"),
-        ({"Upload-Offset": "3", "Upload-Checksum": "sha1 YWJj"}, 400, "malformed-request"),
+        ({"Upload-Offset": "3", "Upload-Checksum": "sha1 YWJj"}, 460, "checksum-mismatch"),
+        ({"Upload-Offset": "3", "Upload-Checksum": "sha1 "}, 400, "malformed-request"),
     ],
 )
 async def test_a_patch_that_is_not_right_is_refused_and_changes_nothing(server, headers, status, code):

@@ -6,11 +6,11 @@ Rules of this room:
 - What the storage could not do may be tried again, and its bytes are kept. Whatever else stands against it ends it.
 """
 
-import asyncio
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from headgate.config import Config
 from headgate.errors import (
@@ -23,6 +23,7 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.jobs import State
+from headgate.pools import DIGESTS
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
@@ -89,7 +90,7 @@ class Publisher:
         while hashes and (data := await upload.kept.read(offset, SLICE)):
             offset += len(data)
             for hash_ in hashes.values():
-                await asyncio.to_thread(hash_.update, data)
+                await DIGESTS.run(partial(hash_.update, data))
         return {algorithm: hash_.digest() for algorithm, hash_ in hashes.items()}
 
     async def _assemble(self, upload: Upload) -> None:

@@ -39,11 +39,17 @@ NAME_THREADS = 4
 SCAN_THREADS = 2
 
 
+#: The times that can be told: years of four digits.
+_EARLIEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
 def entry_of(name: str, status: os.stat_result) -> Entry:
     """The file `name` with `status`, as it is told. Whoever replaces a file makes another inode; whoever writes into
     one by hand changes its time."""
     etag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
-    return Entry(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), etag)
+    seconds = min(max(status.st_mtime, _EARLIEST), _LATEST)  # a file system takes any time
+    return Entry(name, status.st_size, datetime.fromtimestamp(seconds, UTC), etag)
 
 
 class mapped:  # noqa: N801 - what it is called is what a block says that is under it

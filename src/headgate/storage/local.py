@@ -23,7 +23,7 @@ from uuid import UUID
 
 from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
-from headgate.storage.catalog import list_published, look, remove
+from headgate.storage.catalog import look, remove
 from headgate.storage.census import record_owner, take_census, written
 from headgate.storage.commits import Commits
 from headgate.storage.disk import Disk
@@ -32,6 +32,7 @@ from headgate.storage.held import can_be_unnamed
 from headgate.storage.keeping import Found, create_kept, find_kept, list_kept
 from headgate.storage.kept import LocalKept
 from headgate.storage.ledger import Ledger
+from headgate.storage.listing import Listings
 from headgate.storage.source import LocalSource, open_source
 from headgate.storage.staged import create_locked
 from headgate.storage.staging import LocalStage
@@ -86,6 +87,7 @@ class LocalStorage:
     async def start(self) -> None:
         self._started = await asyncio.to_thread(self._start)
         self._commits = Commits(self._started)
+        self._listings = Listings(self._started)
         try:
             await self.tidy()
         except OSError as error:
@@ -100,6 +102,7 @@ class LocalStorage:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
         await self._commits.close()
+        await self._listings.close()
         for stage in list(self._open_stages):  # of jobs whose own code held the shutdown up for too long
             await self._disk.run_names(stage.unlink)
             stage.close()
@@ -113,6 +116,8 @@ class LocalStorage:
                 await self.tidy()
             except OSError as error:
                 logger.error("%s cannot be swept or counted: %s", self._root, error)
+            except Exception:
+                logger.exception("a round of housekeeping has failed; the next one comes")
 
     async def tidy(self) -> None:
         """Remove what killed processes left, and count what is published if there are quotas. Raises OSError."""
@@ -160,7 +165,7 @@ class LocalStorage:
     async def list(
         self, after: Place | None, most: int, order: Order = Order.NAME, *, descending: bool = False
     ) -> list[Entry]:
-        return await self._disk.run(lambda: list_published(self._disk, after, most, order, descending=descending))
+        return await self._listings.page(after, most, order, descending=descending)
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
         fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))

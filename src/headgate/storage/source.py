@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from headgate.errors import FileNotFound
+from headgate.errors import FileNotFound, Unreadable
 from headgate.storage.disk import Disk, entry_of, mapped
 from headgate.storage.entry import Entry
 
@@ -29,12 +29,20 @@ STEP = 1024 * 1024
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 
 
-def open_published(disk: Disk, name: str) -> tuple[int, os.stat_result]:
-    """A descriptor of the published file `name`, and its status. Raises FileNotFound or OSError. Blocks."""
+def open_published(disk: Disk, name: str, *, may_be_unreadable: bool = False) -> tuple[int, os.stat_result]:
+    """A descriptor of the published file `name`, and its status. Raises FileNotFound, Unreadable or OSError. Blocks.
+
+    `may_be_unreadable`: if so, the descriptor is one that only says which file it is.
+    """
     # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        fd = os.open(name, flags, dir_fd=disk.root)
+        try:
+            fd = os.open(name, flags, dir_fd=disk.root)
+        except PermissionError:
+            if not may_be_unreadable:
+                raise Unreadable from None
+            fd = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.root)
     except OSError as error:
         if error.errno in _NO_FILE:
             raise FileNotFound(f"There is no file called {name!r}.") from None
@@ -50,7 +58,7 @@ def open_published(disk: Disk, name: str) -> tuple[int, os.stat_result]:
 
 
 def open_source(disk: Disk, name: str) -> "LocalSource":
-    """Open the published file `name`. Raises FileNotFound, StorageFailed or Busy. Blocks."""
+    """Open the published file `name`. Raises FileNotFound, Unreadable, StorageFailed or Busy. Blocks."""
     with mapped():
         fd, status = open_published(disk, name)
         return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), entry_of(name, status))

@@ -1,14 +1,15 @@
 """Digests of content, computed as it passes (RFC 9530). Nobody asked: nothing is computed."""
 
-import asyncio
 import hashlib
 from collections.abc import Container, Iterable, Mapping
+from functools import partial
 from typing import Self
 
 from multidict import MultiMapping
 
 from headgate.errors import DigestMismatch
 from headgate.memory import Data
+from headgate.pools import DIGESTS
 from headgate.wire.digests import ALGORITHMS, parse_digests
 
 __all__ = ["REPR_DIGEST", "Digester"]
@@ -63,7 +64,7 @@ class Digester:
         if len(data) <= INLINE:
             self.update(data)
         else:
-            await asyncio.to_thread(self.update, data)
+            await DIGESTS.run(partial(self.update, data))
 
     def update(self, data: Data) -> None:
         for hash_ in self._hashes.values():

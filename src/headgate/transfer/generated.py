@@ -55,6 +55,8 @@ async def send_generated(
                 response.enable_chunked_encoding()
             else:
                 response.force_close()  # the end of the connection is the end of the body
+            await job.gate.opened()  # nothing leaves a paused job, be it a header
+            job.check()
             await response.prepare(request)
 
             async def write(data: Data) -> None:

@@ -16,14 +16,17 @@ from typing import Any, cast
 
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.memory import Data, find
-from headgate.transfer.body import Body
+from headgate.sizes import readable
+from headgate.transfer.body import Body, check_whole
 from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.watch import Waited
 from headgate.wire.digests import parse_wish
+from headgate.wire.fields import field_value
 from headgate.wire.parameters import parse_parameters
 
 __all__ = ["FileBody", "Form"]
@@ -33,6 +36,9 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]
 
 #: Bytes that a line counts for at least: the work is to be bounded, too, and a line is a few dozen bytes' worth of it.
 LINE_COST = 64
+
+#: A Content-Disposition that has a file name, plain or extended (RFC 7578, 4.2), which may be empty.
+_FILE = re.compile(r";[ \t]*filename\*?[ \t]*=", re.IGNORECASE)
 
 _IDENTITY_ENCODINGS = frozenset({"", "binary", "7bit", "8bit"})
 
@@ -126,6 +132,14 @@ class _PartReader(BodyPartReader):
 class _FormReader(MultipartReader):
     part_reader_cls = _PartReader
 
+    def _get_part_reader(self, headers: CIMultiDictProxy[str]) -> MultipartReader | BodyPartReader:
+        """A part that has a file name is a file, whatever type it says it is: a saved page is a multipart/related."""
+        if _FILE.search(headers.get(hdrs.CONTENT_DISPOSITION, "")):
+            told = CIMultiDict(headers)
+            told[hdrs.CONTENT_TYPE] = "application/octet-stream"
+            headers = CIMultiDictProxy(told)
+        return super()._get_part_reader(headers)
+
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
@@ -154,8 +168,7 @@ class Form:
     """
 
     def __init__(self, request: web.Request, config: Config) -> None:
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-            raise UnsupportedMedia("The body may not have a Content-Encoding.")
+        check_whole(request)
         media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
         if media_type != "multipart/form-data":
             raise UnsupportedMedia("The body must be multipart/form-data.")
@@ -165,13 +178,14 @@ class Form:
         #: Bytes of the whole body; None if it is chunked.
         self.content_length = request.content_length
         if (self.content_length or 0) > config.body_size_limit:
-            raise TooLarge(f"An upload may have {config.upload_size_limit} bytes.")
+            size, most = readable(self.content_length or 0), readable(config.upload_size_limit)
+            raise TooLarge(f"The upload has {size}; one may have {most}.")
         #: Values of the form's other fields, the last of each name.
         self.fields: dict[str, str] = {}
         self._config = config
         self._digester = Digester.expecting(request.headers)
         self._first_file = Digester.expecting(request.headers, fields=[REPR_DIGEST])
-        self._wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
+        self._wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
         self._body = _FormBody(
             request,
             limit=config.body_size_limit,
@@ -226,7 +240,8 @@ class Form:
             encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").strip().lower()
             if encoding not in _IDENTITY_ENCODINGS:
                 raise UnsupportedMedia(f"A part may not have the transfer encoding {encoding!r}.")
-            if disposition == "form-data" and parameters.get("filename"):
+            # Some clients send their files as attachments, as mail has them.
+            if disposition in ("form-data", "attachment") and parameters.get("filename"):
                 files += 1
                 if files > self._config.max_files:
                     raise TooLarge(f"An upload may have {self._config.max_files} files.")

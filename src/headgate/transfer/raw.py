@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncGenerator, Mapping
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from headgate.config import Config
-from headgate.errors import MalformedRequest, TooLarge, UnsupportedMedia
+from headgate.errors import TooLarge
 from headgate.memory import Data
-from headgate.transfer.body import Body
+from headgate.sizes import readable
+from headgate.transfer.body import Body, check_whole
 from headgate.transfer.digester import Digester
 from headgate.transfer.watch import Waited
 from headgate.wire.digests import parse_wish
+from headgate.wire.fields import field_value
 
 __all__ = ["Raw"]
 
@@ -23,16 +25,15 @@ class Raw:
     """
 
     def __init__(self, request: web.Request, config: Config, filename: str) -> None:
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-            raise UnsupportedMedia("The body may not have a Content-Encoding.")
-        if hdrs.CONTENT_RANGE in request.headers:  # RFC 9110, 14.5: what it asks for must not be taken for the whole
-            raise MalformedRequest("A part of a file cannot be put.")
+        check_whole(request)
         limit = min(config.max_file_size, config.upload_size_limit)
         if (request.content_length or 0) > limit:
-            raise TooLarge(f"A file may have {limit} bytes.")
+            raise TooLarge(f"The file has {readable(request.content_length or 0)}; one may have {readable(limit)}.")
         self.filename = filename
         self.content_length = request.content_length
-        self._digester = Digester.expecting(request.headers, parse_wish(request.headers.get("Want-Repr-Digest", "")))
+        self._digester = Digester.expecting(
+            request.headers, parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
+        )
         self._body = Body(request, limit=limit, digester=self._digester)
 
     @property

@@ -15,6 +15,7 @@ from headgate.errors import HeadgateError, InvalidOption, NameTaken, NoFiles, Re
 from headgate.jobs import Job
 from headgate.memory import Data
 from headgate.names import check_name
+from headgate.sizes import readable
 from headgate.storage import Expect, Published, Stage, expect_anything
 from headgate.transfer.gated import through
 
@@ -118,8 +119,8 @@ async def receive(
 
 def _too_large(config: Config, limit: int) -> str:
     if limit < config.max_file_size:
-        return f"The files of an upload may have {config.upload_size_limit} bytes together."
-    return f"A file may have {config.max_file_size} bytes."
+        return f"The files of an upload may have {readable(config.upload_size_limit)} together."
+    return f"A file may have {readable(config.max_file_size)}."
 
 
 async def approve(job: Job, received: Sequence[ReceivedFile], on_received: OnReceived | None) -> None:

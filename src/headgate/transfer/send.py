@@ -14,11 +14,13 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import HttpVersion11, web
 
 from headgate.errors import Disconnected, StorageFailed
 from headgate.jobs import Job
+from headgate.pools import DIGESTS
 from headgate.storage import Source
 from headgate.transfer.digester import Digester
 from headgate.transfer.sendfile import sendfile
@@ -32,6 +34,10 @@ TAIL = 16 * 1024
 
 #: Bytes read and written at once where sendfile cannot be used (TLS).
 READ_SLICE = 256 * 1024
+
+
+#: Bytes read at once for a digest: enough that a turn of two threads is nothing beside it.
+DIGEST_SLICE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +70,15 @@ async def send_stored(
     last = pieces[-1]
     held = min(TAIL, last.length)
     with aborting(request, response):
+        await job.gate.opened()  # nothing leaves a paused job, be it a header
         if not response.content_length:
-            await job.gate.opened()
             job.finish()
         await response.prepare(request)
         if not response.content_length:
             return
         for piece in pieces:
             if piece.head:
+                await job.gate.opened()
                 with waited:
                     await response.write(piece.head)
             end = piece.start + piece.length - (held if piece is last else 0)
@@ -84,6 +91,7 @@ async def send_stored(
                 if not job.gate.open:
                     size = await job.gate.wait(size)
                 chunk = await _read(source, sent, size)
+                await job.gate.opened()
                 with waited:
                     await response.write(chunk)
                 job.advance(len(chunk))
@@ -100,8 +108,9 @@ async def send_stored(
 async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
     """The digest of `source`, which is read for it from end to end. Raises StorageFailed."""
     digester = Digester({}, algorithm)
-    for offset in range(0, source.size, READ_SLICE):
-        digester.update(await _read(source, offset, min(READ_SLICE, source.size - offset)))
+    for offset in range(0, source.size, DIGEST_SLICE):
+        data = await _read(source, offset, min(DIGEST_SLICE, source.size - offset))
+        await DIGESTS.run(partial(digester.update, data))
     return digester.wanted
 
 

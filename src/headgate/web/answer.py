@@ -18,7 +18,21 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.transfer.watch import has_hung_up
 
-__all__ = ["Answer", "json_answer", "rfc3339"]
+__all__ = ["Answer", "json_answer", "rfc3339", "tell", "tell_all"]
+
+#: What every answer to a request says, be it an error.
+TOLD = web.RequestKey("headgate.told", dict[str, str])
+
+
+def tell(request: web.Request, headers: Mapping[str, str]) -> None:
+    """Have every answer to `request`, be it an error, carry `headers`, unless it says otherwise."""
+    request.setdefault(TOLD, {}).update(headers)
+
+
+async def tell_all(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare``: say what was to be told."""
+    for name, value in request.get(TOLD, {}).items():
+        response.headers.setdefault(name, value)
 
 
 class Answer(web.Response):

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import inspect
 import ipaddress
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,15 +21,17 @@ from aiohttp.typedefs import Handler, Middleware
 
 from headgate.errors import ConfigError, Forbidden, Unauthorized
 from headgate.jobs import Job
+from headgate.web.message import authority, port_of
 
 __all__ = [
-    "COOKIE",
     "USER",
     "Authenticate",
     "Tokens",
     "User",
+    "anonymous_user",
     "authentication",
     "check_origin",
+    "cookie_name",
     "identify",
     "is_loopback",
     "local_user",
@@ -36,6 +39,9 @@ __all__ = [
     "new_token",
     "only_user",
 ]
+
+
+logger = logging.getLogger("headgate.web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,11 @@ Authenticate = Callable[[web.Request], User | Awaitable[User | None] | None]
 USER = web.RequestKey("headgate.user", User)
 
 
-#: The cookie in which a browser keeps a token that was given to the page.
-COOKIE = "headgate_token"
+def cookie_name(request: web.Request) -> str:
+    """The cookie in which a browser keeps a token that was given to the page. Cookies know no ports: each server on a
+    host has a cookie of its own all the same."""
+    port = port_of(request)
+    return f"headgate_token_{port}" if port else "headgate_token"
 
 
 def may_see(user: User, job: Job) -> bool:
@@ -99,13 +108,25 @@ def local_user(origins: frozenset[str] = frozenset()) -> Authenticate:
     """
 
     def authenticate(request: web.Request) -> User:
-        host = request.headers.get(hdrs.HOST, "localhost")  # HTTP/1.0 may leave it out, and no browser does
+        host = authority(request) or "localhost"  # HTTP/1.0 may leave it out, and no browser does
         try:
             meant_for_us = is_loopback(urlsplit(f"//{host}").hostname or "")
         except ValueError:
             meant_for_us = False
         if not meant_for_us:
             raise Forbidden("Without tokens, only requests to this machine by its own name are served.")
+        if request.headers.get(hdrs.ORIGIN) not in origins:
+            check_origin(request)
+        return _ONLY_USER
+
+    return authenticate
+
+
+def anonymous_user(origins: frozenset[str] = frozenset()) -> Authenticate:
+    """The same for everybody who reaches us. What it gives raises Forbidden if a browser acts for a page from elsewhere
+    than `origins`: whoever opened that page did not mean to."""
+
+    def authenticate(request: web.Request) -> User:
         if request.headers.get(hdrs.ORIGIN) not in origins:
             check_origin(request)
         return _ONLY_USER
@@ -121,7 +142,7 @@ def check_origin(request: web.Request) -> None:
     """
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
-        host = request.headers.get(hdrs.HOST, "")
+        host = authority(request)
         origin = request.headers.get(hdrs.ORIGIN, f"://{host}").partition("://")[2]
         site = "same-origin" if origin.lower() == host.lower() else "cross-site"
     if site not in ("same-origin", "none"):
@@ -137,6 +158,10 @@ def is_loopback(host: str) -> bool:
 
 
 _ONLY_USER = User("anonymous", admin=True)
+
+
+#: A line with it would let everybody in.
+_OF_NOTHING = hashlib.sha256().digest()
 
 
 class Tokens:
@@ -157,7 +182,9 @@ class Tokens:
     def read(cls, path: Path) -> "Tokens":
         """Raises ConfigError if `path` cannot be read or holds no user."""
         try:
-            tokens = cls(path.read_text())
+            tokens = cls(path.read_text("utf-8-sig"))
+            if path.stat().st_mode & 0o004:
+                logger.warning("the tokens file %s can be read by everybody on this machine", path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"The tokens file {path} cannot be read: {error}") from error
         if not tokens._users:
@@ -172,6 +199,8 @@ class Tokens:
             raw = bytes.fromhex(digest)
         except ValueError:
             raw = b""
+        if raw == _OF_NOTHING:
+            raise ConfigError(f"Line {number} of the tokens file has the digest of an empty token.")
         if not name or len(raw) != hashlib.sha256().digest_size or flag not in ("", "admin"):
             raise ConfigError(f"Line {number} of the tokens file is not user:sha256-of-token[:admin].")
         return raw, User(name, admin=flag == "admin")
@@ -182,13 +211,15 @@ class Tokens:
             token = request.headers.get("auth_token", "")
         if token:
             return self.user_of(token)
-        user = self.user_of(request.cookies.get(COOKIE, ""))
+        user = self.user_of(request.cookies.get(cookie_name(request), ""))
         if user is not None:
             check_origin(request)
         return user
 
     def user_of(self, token: str) -> User | None:
-        """Whose `token` is."""
+        """Whose `token` is. An empty one is nobody's."""
+        if not token.strip():
+            return None
         digest = hashlib.sha256(token.strip().encode(errors="surrogatepass")).digest()
         found = None
         for known, user in self._users:  # all of them: how long it takes must not tell how far we came

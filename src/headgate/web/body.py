@@ -4,10 +4,10 @@ import asyncio
 import json
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from headgate.errors import IdleTimeout, MalformedRequest, TooLarge, UnsupportedMedia
-from headgate.transfer.body import Body
+from headgate.errors import IdleTimeout, MalformedRequest, TooLarge
+from headgate.transfer.body import Body, check_content
 from headgate.web.expect import proceed
 
 __all__ = ["parse_json", "read_text"]
@@ -18,8 +18,7 @@ async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
 
     Raises TooLarge, IdleTimeout, MalformedRequest, UnsupportedMedia, ExpectationFailed, and what Body raises.
     """
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise UnsupportedMedia("The body may not have a Content-Encoding.")
+    check_content(request)
     if (request.content_length or 0) > limit:
         raise TooLarge(f"The body may have {limit} bytes.")
     await proceed(request)

@@ -12,28 +12,33 @@ from uuid import UUID
 from aiohttp import hdrs, web
 
 from headgate.config import Config
-from headgate.errors import ConfigError, InvalidOption, NothingExporting
+from headgate.errors import ConfigError, FileNotFound, InvalidOption, NothingExporting
 from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
-from headgate.storage import Storage
+from headgate.storage import Entry, Storage
 from headgate.transfer.generated import send_generated
-from headgate.transfer.send import digest_stored, send_stored
+from headgate.transfer.send import send_stored
 from headgate.transfer.watch import Waited, Watch, taken
 from headgate.transfer.zipped import Zipped
 from headgate.web.answer import Answer
 from headgate.web.auth import USER
+from headgate.web.conditions import is_known, validators
+from headgate.web.digests import Digests
 from headgate.web.expect import deferred
 from headgate.web.jobs import JOB, job_headers, requested_job_id, terminate_own
-from headgate.web.selected import SAFE, Selected, validators
+from headgate.web.selected import SAFE, Selected
 from headgate.web.wanted import Wanted, read_wanted
-from headgate.wire.conditions import check_preconditions, is_not_modified
 from headgate.wire.digests import format_digests, parse_wish
+from headgate.wire.fields import field_value
 from headgate.wire.parameters import attachment
 
 __all__ = ["Export", "ExportRoutes", "checked_exports"]
 
 #: What a zip is called: the files in it have names enough.
 ZIP_NAME = "files.zip"
+
+#: nginx is to hand on what comes, as it comes: what it has buffered nobody can pause or take back.
+UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 #: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
 Export = Callable[..., AsyncGenerator[bytes, None]]
@@ -69,6 +74,7 @@ class ExportRoutes:
         self._jobs = jobs
         self._storage = storage
         self._exports = exports
+        self._digests = Digests()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/export", self.export, expect_handler=deferred)
@@ -86,20 +92,25 @@ class ExportRoutes:
         """Stored files as one zip, as a job: made as it goes out, so it can not be resumed and has no digest."""
         if generated := self._exports.keys() & wanted.names:
             raise InvalidOption(f"{min(generated)!r} is made when it is exported, and cannot be in a zip.")
-        async with contextlib.AsyncExitStack() as stack:
-            sources = [await stack.enter_async_context(await self._storage.open(name)) for name in wanted.names]
-            zipped = Zipped(sources, deflate=wanted.deflate)
-            async with self._job(request, id_, *wanted.names, size=zipped.size) as job:
-                response = self._response(request, job, ZIP_NAME)
-                response.content_type = "application/zip"
-                with self._watch(job, request) as waited:
-                    await send_generated(job, request, response, zipped.chunks(), waited)
+        zipped = Zipped([await self._there(name) for name in wanted.names], self._storage.open, deflate=wanted.deflate)
+        async with self._job(request, id_, *wanted.names, size=zipped.size) as job:
+            response = self._response(request, job, ZIP_NAME)
+            response.content_type = "application/zip"
+            with self._watch(job, request) as waited:
+                await send_generated(job, request, response, zipped.chunks(), waited)
         return response
+
+    async def _there(self, name: str) -> Entry:
+        """The file `name`. Raises FileNotFound."""
+        entry = await self._storage.look(name)
+        if entry is None:
+            raise FileNotFound(f"There is no file called {name!r}.")
+        return entry
 
     async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
         """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted
         (RFC 9530, 4), and is sent in ranges and under conditions."""
-        wanted = parse_wish(request.headers.get("Want-Repr-Digest", ""))
+        wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
         generate = self._exports.get(name)
         if generate is not None:
             async with self._job(request, id_, name) as job:
@@ -109,8 +120,7 @@ class ExportRoutes:
             return response
         async with await self._storage.open(name) as source:
             there = validators(source.entry)
-            check_preconditions(request.headers, there)
-            if request.method == hdrs.METH_GET and is_not_modified(request.headers, there):
+            if is_known(request, there):
                 return Answer(status=304, headers=there.headers())
             selected = Selected.by(request.headers, there, source.size, most=self._config.max_ranges)
             async with self._job(request, id_, name, size=selected.bytes) as job:
@@ -119,7 +129,8 @@ class ExportRoutes:
                 response.headers.update(there.headers() | selected.headers)
                 with self._watch(job, request) as waited:
                     if wanted is not None:
-                        response.headers["Repr-Digest"] = format_digests(await digest_stored(source, wanted))
+                        digests = await self._digests.of(source, wanted, job.owner)
+                        response.headers["Repr-Digest"] = format_digests(digests)
                     await send_stored(
                         job, request, response, source, waited, pieces=selected.pieces, closing=selected.closing
                     )
@@ -132,11 +143,13 @@ class ExportRoutes:
             return web.Response(headers=headers)
         async with await self._storage.open(name) as source:
             there = validators(source.entry)
-            check_preconditions(request.headers, there)
-            if is_not_modified(request.headers, there):
+            if is_known(request, there):
                 return Answer(status=304, headers=there.headers())
-            length = {hdrs.CONTENT_LENGTH: str(source.size), hdrs.ACCEPT_RANGES: "bytes"}
-            return web.Response(headers=headers | there.headers() | length)
+            headers |= there.headers() | {hdrs.CONTENT_LENGTH: str(source.size), hdrs.ACCEPT_RANGES: "bytes"}
+            wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
+            if wanted is not None:
+                headers["Repr-Digest"] = format_digests(await self._digests.of(source, wanted, request[USER].name))
+            return web.Response(headers=headers)
 
     async def terminate(self, request: web.Request) -> Answer:
         return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
@@ -155,5 +168,5 @@ class ExportRoutes:
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
         request[JOB] = job
-        headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name), **UNBUFFERED}
         return web.StreamResponse(headers=headers)

@@ -3,6 +3,7 @@
 GET /files    GET, HEAD, DELETE /files/{name} (PUT is an upload)
 """
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -13,13 +14,22 @@ from headgate.errors import InvalidOption
 from headgate.names import check_name
 from headgate.storage import Entry, Order, Place, Storage
 from headgate.web.answer import Answer, json_answer, rfc3339
+from headgate.web.auth import USER
+from headgate.web.conditions import expectation
 from headgate.web.expect import deferred
 from headgate.web.exports import ExportRoutes
 from headgate.web.jobs import requested_job_id
-from headgate.web.selected import validators
-from headgate.wire.conditions import check_preconditions
+from headgate.web.named import FILE_PATH, name_in_path
+from headgate.web.turns import Turns
 
 __all__ = ["FileRoutes"]
+
+#: A size, or a time in microseconds, which may lie before the epoch.
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
+
+
+#: Listings that are made at once: those that wait for the same look at the directory share it.
+LISTINGS_AT_ONCE = 16
 
 
 class FileRoutes:
@@ -30,13 +40,14 @@ class FileRoutes:
         self._storage = storage
         self._exports = exports
         self._reserved = frozenset(generated)
+        self._turns = Turns(LISTINGS_AT_ONCE)
         self._generated = [_json(name, None) for name in sorted(generated)]
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/files", self.list, expect_handler=deferred)
-        router.add_get("/files/{name}", self.get, allow_head=False, expect_handler=deferred)
-        router.add_head("/files/{name}", self.head, expect_handler=deferred)
-        router.add_delete("/files/{name}", self.delete, expect_handler=deferred)
+        router.add_get(FILE_PATH, self.get, allow_head=False, expect_handler=deferred)
+        router.add_head(FILE_PATH, self.head, expect_handler=deferred)
+        router.add_delete(FILE_PATH, self.delete, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> Answer:
         """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
@@ -44,7 +55,8 @@ class FileRoutes:
         order, descending = _order(request.query.get("sort", Order.NAME))
         after = request.query.get("after", "")
         place = _place(after, order) if after else None
-        entries = await self._storage.list(place, limit + 1, order, descending=descending)
+        async with self._turns.of(request[USER].name):
+            entries = await self._storage.list(place, limit + 1, order, descending=descending)
         more = len(entries) > limit
         # A file that somebody put under the name of a generated export cannot be asked for.
         files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
@@ -65,20 +77,15 @@ class FileRoutes:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Export a file, or ranges of it, if the conditions hold; a job like any other."""
         id_ = requested_job_id(request)
-        return await self._exports.give(request, check_name(request.match_info["name"]), id_)
+        return await self._exports.give(request, name_in_path(request), id_)
 
     async def head(self, request: web.Request) -> web.StreamResponse:
         """What GET would say of it. No job: nothing moves."""
-        return await self._exports.head(request, check_name(request.match_info["name"]))
+        return await self._exports.head(request, name_in_path(request))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a file, if the conditions hold. Exports of it that are under way go on."""
-        name = check_name(request.match_info["name"])
-
-        def expect(there: Entry | None) -> None:
-            check_preconditions(request.headers, None if there is None else validators(there))
-
-        await self._storage.delete(name, expect)
+        await self._storage.delete(name_in_path(request), expectation(request))
         return Answer(status=204)
 
 
@@ -101,7 +108,7 @@ def _place(text: str, order: Order) -> Place:
     if order is Order.NAME:
         return 0, check_name(text).encode()
     number, _, name = text.partition(":")
-    if not (number.isascii() and number.isdecimal() and len(number) <= 20):
+    if not _NUMBER.fullmatch(number) or (order is Order.SIZE and number.startswith("-")):
         raise InvalidOption("after must be what next was.")
     return int(number), check_name(name).encode()
 

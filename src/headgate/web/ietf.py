@@ -22,17 +22,19 @@ from headgate.errors import (
 from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.resumable import Append, Plan, Protocol, ResumableUploads, Upload
-from headgate.transfer.body import Body
+from headgate.transfer.body import Body, check_content, media_type
 from headgate.transfer.digester import Digester
 from headgate.transfer.receive import ReceivedFile
-from headgate.web.answer import Answer, json_answer
+from headgate.web.answer import Answer, json_answer, tell
 from headgate.web.auth import USER
 from headgate.web.expect import deferred
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id
-from headgate.web.resumable import RequestSender, absolute, final, find, seconds_left, tell
+from headgate.web.named import name_in_query
+from headgate.web.resumable import RequestSender, absolute, final, find, seconds_left
 from headgate.web.uploads import file_json, requested_rule
 from headgate.wire.digests import parse_digests, parse_wish
-from headgate.wire.ietf import CONTENT_TYPE, Dialect, format_limits, parse_offset
+from headgate.wire.fields import field_value, field_values
+from headgate.wire.ietf import CONTENT_TYPE, FIELDS, Dialect, format_limits
 from headgate.wire.parameters import parse_parameters
 
 __all__ = ["IetfRoutes"]
@@ -70,24 +72,26 @@ class IetfRoutes:
     async def options(self, request: web.Request) -> Answer:
         """The limits, before anything is sent (4.1.4)."""
         limits = {"max-size": self._config.max_file_size, "max-age": int(self._config.upload_expiry)}
-        return Answer(status=204, headers={LIMIT: format_limits(limits)})
+        headers = {LIMIT: format_limits(limits), hdrs.ALLOW: "POST, OPTIONS"}
+        if "id" in request.match_info:
+            headers |= {hdrs.ALLOW: "HEAD, GET, PATCH, DELETE, OPTIONS", "Accept-Patch": CONTENT_TYPE}
+        return Answer(status=204, headers=headers)
 
     def taker(self, request: web.Request) -> Handler | None:
         """Who takes `request`, a ``POST /upload``, if it asks for a resumable upload. A form is what it was."""
         started = any(name in request.headers for name in ("Upload-Complete", "Upload-Incomplete"))
-        is_form = request.content_type.startswith("multipart/")
+        is_form = media_type(request).startswith("multipart/")
         return final(self.create) if started and not is_form and self._dialect(request).complete is not None else None
 
     def _dialect(self, request: web.Request) -> Dialect:
-        return Dialect(request.headers, self._config.interop_versions)
+        return Dialect(field_values(request.headers, FIELDS), self._config.interop_versions)
 
     async def create(self, request: web.Request) -> Answer:
         """Begin an upload with what the request brings, all of it or not (4.2)."""
         dialect = self._dialect(request)
         complete = bool(dialect.complete)
         tell(request, dialect.completeness(False))
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-            raise UnsupportedMedia("The content may not have a Content-Encoding.")
+        check_content(request)
         absolute(request, self._config, "/")  # who cannot be told where it is need not begin
         sender = _Sender(request, self._config, dialect)
         length = dialect.length
@@ -98,8 +102,8 @@ class IetfRoutes:
             name=_name(request),
             on_conflict=requested_rule(request, self._config),
             length=length,
-            digests=parse_digests(_REPR, ", ".join(request.headers.getall(_REPR, ()))),
-            wanted=parse_wish(request.headers.get("Want-Repr-Digest", "")),
+            digests=parse_digests(_REPR, field_value(request.headers, _REPR) or ""),
+            wanted=parse_wish(field_value(request.headers, "Want-Repr-Digest") or ""),
         )
         append = Append(offset=0, length=length, last=dialect.last, strict=True)
         append.agreed(0, sender.length, None)  # what cannot be need not be begun
@@ -177,9 +181,11 @@ class IetfRoutes:
         dialect = self._dialect(request)
         tell(request, dialect.completeness(False))
         upload = await find(request, self._uploads, Protocol.IETF)
-        if dialect.needs_type and request.content_type != CONTENT_TYPE:
+        check_content(request)
+        if dialect.needs_type and media_type(request) != CONTENT_TYPE:
+            tell(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
-        offset, complete = parse_offset(request.headers), dialect.complete
+        offset, complete = dialect.offset, dialect.complete
         if offset is None or complete is None:
             raise MalformedRequest(f"{OFFSET} and Upload-Complete are needed.")
         sender = _Sender(request, self._config, dialect)
@@ -265,7 +271,5 @@ class _Sender(RequestSender):
 def _name(request: web.Request) -> str | None:
     """What the file is to be called: as Content-Disposition says (4.2.1), or the query. Raises InvalidName."""
     header = request.headers.get(hdrs.CONTENT_DISPOSITION)
-    name = request.query.get("filename")
-    if header is not None:
-        name = parse_parameters(header)[1].get("filename", name)
-    return None if name is None else check_name(name)
+    told = None if header is None else parse_parameters(header)[1].get("filename")
+    return name_in_query(request, "filename") if told is None else check_name(told)

@@ -15,18 +15,22 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import HeadgateError, InvalidOption, JobNotFound, MalformedRequest, UnsupportedMedia
 from headgate.jobs import Job, Jobs, Kind, State
-from headgate.web.answer import Answer, json_answer, rfc3339
+from headgate.transfer.body import media_type
+from headgate.web.answer import Answer, json_answer, rfc3339, tell
 from headgate.web.auth import USER, User
 from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
+from headgate.web.turns import Turns
 
 __all__ = [
     "JOB",
+    "PUBLIC_PATH",
     "JobRoutes",
     "job_headers",
     "job_json",
     "jobs_text",
     "parse_job_id",
+    "public_path",
     "requested_job_id",
     "terminate_own",
 ]
@@ -74,9 +78,18 @@ async def jobs_text(jobs: Sequence[Job]) -> str:
     return '{"jobs": [' + ", ".join(texts) + "]}"
 
 
+#: The path of `Config.public_url`: what a proxy puts before ours.
+PUBLIC_PATH = web.AppKey("headgate.public_path", str)
+
+
+def public_path(request: web.Request, path: str) -> str:
+    """`path` as clients know it."""
+    return request.app[PUBLIC_PATH] + path
+
+
 def job_url(request: web.Request, job: Job) -> str:
     """The path of `job`, under whatever prefix the application is mounted."""
-    return request.app.router[JOB_ROUTE].canonical.format(id=job.id)
+    return public_path(request, request.app.router[JOB_ROUTE].canonical.format(id=job.id))
 
 
 def job_headers(request: web.Request, job: Job) -> dict[str, str]:
@@ -148,6 +161,7 @@ class JobRoutes:
     def __init__(self, config: Config, jobs: Jobs) -> None:
         self._config = config
         self._jobs = jobs
+        self._turns = Turns(1)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/jobs", self.list, expect_handler=deferred)
@@ -157,7 +171,8 @@ class JobRoutes:
 
     async def list(self, request: web.Request) -> Answer:
         user = request[USER]
-        return json_answer(await jobs_text(list(self._jobs.of(None if user.admin else user.name))))
+        async with self._turns.of(user.name):  # each piece is a millisecond's work, and one at a time is enough
+            return json_answer(await jobs_text(list(self._jobs.of(None if user.admin else user.name))))
 
     async def show(self, request: web.Request) -> Answer:
         return json_answer(job_json(self._find(request)))
@@ -165,7 +180,8 @@ class JobRoutes:
     async def change(self, request: web.Request) -> Answer:
         """Pause, resume, slow: ``{"state": "paused" | "running"}``, ``{"rate": bytes per second | null}``, or both."""
         job = self._find(request)
-        if request.content_type not in _JSON:
+        if media_type(request) not in _JSON:
+            tell(request, {"Accept-Patch": ", ".join(sorted(_JSON))})
             raise UnsupportedMedia('Send {"state": "paused"} or {"rate": 1048576} as application/json.')
         text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
         wanted = _checked(parse_json(text))

@@ -6,11 +6,15 @@ GET /    GET /static/{name}
 import hashlib
 import importlib.resources
 import mimetypes
+from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 
 from headgate.web.answer import Answer
 from headgate.web.expect import deferred
+from headgate.web.jobs import public_path
+from headgate.wire.conditions import CONDITIONS, Validators, is_not_modified
+from headgate.wire.fields import field_values
 
 __all__ = ["PAGE_ROUTES", "PageRoutes"]
 
@@ -53,7 +57,7 @@ class PageRoutes:
 
     async def add_slash(self, request: web.Request) -> web.StreamResponse:
         """Mounted under a prefix, that prefix itself: the page's links are relative to what is below it."""
-        raise web.HTTPPermanentRedirect(str(request.app.router["page"].url_for()))
+        raise web.HTTPPermanentRedirect(public_path(request, str(request.app.router["page"].url_for())))
 
     async def static(self, request: web.Request) -> Answer:
         return self._answer(request, request.match_info["name"])
@@ -62,7 +66,8 @@ class PageRoutes:
         if name not in self._files:
             raise web.HTTPNotFound
         content, type_, validator = self._files[name]
-        if any(tag.value in (validator, "*") for tag in request.if_none_match or ()):
+        there = Validators(validator, datetime.fromtimestamp(0, UTC))
+        if is_not_modified(field_values(request.headers, CONDITIONS), there, dates=False):
             answer = Answer(status=304, headers=_HEADERS)
         else:
             answer = Answer(body=content, content_type=type_, charset="utf-8", headers=_HEADERS)

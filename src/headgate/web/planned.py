@@ -15,6 +15,7 @@ from headgate.transfer.digester import Digester
 from headgate.web.jobs import parse_job_id
 from headgate.web.resumable import is_empty
 from headgate.web.uploads import requested_rule
+from headgate.wire.fields import field_value, field_values
 from headgate.wire.tus import parse_checksum, parse_concat, parse_defer, parse_metadata, parse_number
 
 __all__ = ["CONCAT", "LENGTH", "METADATA", "digester_of", "plan_of"]
@@ -22,14 +23,15 @@ __all__ = ["CONCAT", "LENGTH", "METADATA", "digester_of", "plan_of"]
 LENGTH = "Upload-Length"
 METADATA = "Upload-Metadata"
 CONCAT = "Upload-Concat"
+DEFER = "Upload-Defer-Length"
 
 
 def plan_of(request: web.Request, config: Config) -> Plan:
     """What the headers ask for. Raises MalformedRequest, InvalidName, InvalidOption."""
-    headers = request.headers
+    headers = field_values(request.headers, (METADATA, LENGTH, CONCAT, DEFER))
     words = headers.get(METADATA, "")
     metadata = parse_metadata(words)
-    deferred_length = parse_defer(headers.get("Upload-Defer-Length"))
+    deferred_length = parse_defer(headers.get(DEFER))
     told = headers.get(LENGTH)
     length = None if told is None else parse_number(LENGTH, told)
     concat = None if CONCAT not in headers else parse_concat(headers[CONCAT])
@@ -52,7 +54,7 @@ def plan_of(request: web.Request, config: Config) -> Plan:
 
 def digester_of(request: web.Request) -> Digester:
     """What its content is to be held against. Raises MalformedRequest."""
-    text = request.headers.get("Upload-Checksum")
+    text = field_value(request.headers, "Upload-Checksum")
     if text is None:
         return Digester({})
     checksum = parse_checksum(text)

@@ -18,6 +18,7 @@ from headgate.config import Config
 from headgate.errors import Busy, ExportFailed, HeadgateError, RangeNotSatisfiable, ServerError, Unauthorized
 from headgate.web.answer import Answer
 from headgate.web.jobs import JOB, job_headers
+from headgate.web.message import check_message, has_faulty_framing
 
 __all__ = ["problems"]
 
@@ -66,6 +67,7 @@ def problems(config: Config) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         response: web.StreamResponse
         try:
+            check_message(request)
             response = await handler(request)
         except HeadgateError as error:
             response = _told(request, error)
@@ -76,6 +78,8 @@ def problems(config: Config) -> Middleware:
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
+        if has_faulty_framing(request):
+            response.force_close()
         if isinstance(response, Answer) and not request.content.is_eof():
             response.before_the_end_of(request, config)
         return response

@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from email.utils import formatdate
 
@@ -26,25 +25,12 @@ from headgate.transfer.watch import Watch
 from headgate.web.auth import USER
 from headgate.web.expect import proceed, send_interim
 from headgate.web.jobs import JOB, parse_job_id
+from headgate.web.message import authority
 
-__all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "tell", "tell_all", "told_at"]
+__all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "told_at"]
 
 #: What clients of resumable uploads take as: look how far it is, and go on, or begin anew.
 _TRIED_AGAIN = frozenset({409, 423})
-
-#: What every answer to a request says, be it an error.
-TOLD = web.RequestKey("headgate.told", dict[str, str])
-
-
-def tell(request: web.Request, headers: Mapping[str, str]) -> None:
-    """Have every answer to `request`, be it an error, carry `headers`, unless it says otherwise."""
-    request.setdefault(TOLD, {}).update(headers)
-
-
-async def tell_all(request: web.Request, response: web.StreamResponse) -> None:
-    """An ``on_response_prepare``: say what was to be told."""
-    for name, value in request.get(TOLD, {}).items():
-        response.headers.setdefault(name, value)
 
 
 def is_empty(request: web.Request) -> bool:
@@ -58,14 +44,15 @@ def absolute(request: web.Request, config: Config, path: str) -> str:
     Where a proxy ends TLS, only a browser tells the scheme: in its ``Origin``, if that is our own. No header of a proxy
     is believed.
     """
-    if not request.host.isascii():
-        raise MalformedRequest("Host is not a name.")
     if config.public_url is not None:
         return config.public_url.rstrip("/") + path
+    known = authority(request)
+    if not known:
+        raise MalformedRequest("Without a Host it cannot be said where the upload is.")
     origin = request.headers.get(hdrs.ORIGIN, "")
     scheme, _, host = origin.partition("://")
-    own = scheme in ("http", "https") and host.lower() == request.host.lower()
-    return f"{scheme if own else request.scheme}://{request.host}{path}"
+    own = scheme in ("http", "https") and host.lower() == known.lower()
+    return f"{scheme if own else request.scheme}://{known}{path}"
 
 
 def final(handler: Handler) -> Handler:
@@ -110,7 +97,7 @@ class RequestSender:
     something."""
 
     def __init__(self, request: web.Request, config: Config, digester: Digester) -> None:
-        self._request = request
+        self.request = self._request = request
         self._config = config
         self._digester = digester
 

@@ -1,18 +1,19 @@
 """What a request selects of a stored file: all of it, a range, or several (RFC 9110, 14 and 15.3.7)."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from aiohttp import hdrs
+from multidict import MultiMapping
 
-from headgate.storage import Entry
 from headgate.transfer.send import Piece
 from headgate.wire.conditions import Validators, range_holds
+from headgate.wire.fields import field_value
 from headgate.wire.ranges import ByteRange, parse_range
 
-__all__ = ["SAFE", "Selected", "validators"]
+__all__ = ["SAFE", "Selected"]
 
 _TYPE = "application/octet-stream"
 
@@ -21,10 +22,6 @@ SAFE = {
     hdrs.CONTENT_TYPE: _TYPE,
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
-
-
-def validators(entry: Entry) -> Validators:
-    return Validators(entry.etag, entry.modified_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,12 @@ class Selected:
         return sum(piece.length for piece in self.pieces)
 
     @classmethod
-    def by(cls, headers: Mapping[str, str], there: Validators, size: int, *, most: int) -> Self:
+    def by(cls, headers: MultiMapping[str], there: Validators, size: int, *, most: int) -> Self:
         """What `headers` select of a content of `size` bytes. Raises RangeNotSatisfiable."""
         accepts: dict[str, str] = {hdrs.ACCEPT_RANGES: "bytes"}
-        value = headers.get(hdrs.RANGE)
+        value = field_value(headers, hdrs.RANGE)
         ranges = None
-        if value is not None and range_holds(headers.get(hdrs.IF_RANGE), there):
+        if value is not None and range_holds(field_value(headers, hdrs.IF_RANGE), there):
             ranges = parse_range(value, size, most=most)
         if ranges is None:
             return cls([Piece(0, size)], headers=accepts)

@@ -8,9 +8,10 @@ from aiohttp import hdrs, web
 from headgate.config import Config
 from headgate.errors import MalformedRequest, Unauthorized
 from headgate.web.answer import Answer, json_answer
-from headgate.web.auth import COOKIE, Authenticate, Tokens, User, check_origin, identify
+from headgate.web.auth import Authenticate, Tokens, User, check_origin, cookie_name, identify
 from headgate.web.body import parse_json, read_text
 from headgate.web.expect import deferred
+from headgate.web.jobs import public_path
 
 __all__ = ["SESSION_ROUTES", "SessionRoutes"]
 
@@ -50,7 +51,7 @@ class SessionRoutes:
             raise Unauthorized("This token is nobody's.")
         answer = self._told(user)
         answer.set_cookie(
-            COOKIE,
+            cookie_name(request),
             token.strip(),
             path=self._path(request),
             httponly=True,
@@ -64,7 +65,7 @@ class SessionRoutes:
         """Forget the token."""
         check_origin(request)
         answer = self._told(None)
-        answer.del_cookie(COOKIE, path=self._path(request))
+        answer.del_cookie(cookie_name(request), path=self._path(request))
         return answer
 
     def _told(self, user: User | None) -> Answer:
@@ -74,4 +75,4 @@ class SessionRoutes:
     @staticmethod
     def _path(request: web.Request) -> str:
         """The prefix under which the application is mounted: the cookie is for nothing else."""
-        return str(request.app.router["session"].url_for()).removesuffix("session")
+        return public_path(request, str(request.app.router["session"].url_for()).removesuffix("session"))

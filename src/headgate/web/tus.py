@@ -29,13 +29,14 @@ from headgate.errors import (
 )
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
 from headgate.storage import Entry, Storage
-from headgate.transfer.body import Body
-from headgate.web.answer import Answer
+from headgate.transfer.body import Body, media_type
+from headgate.web.answer import Answer, tell
 from headgate.web.auth import USER
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, requested_job_id
 from headgate.web.planned import LENGTH, digester_of, plan_of
-from headgate.web.resumable import RequestSender, absolute, final, find, is_empty, tell, told_at
+from headgate.web.resumable import RequestSender, absolute, final, find, is_empty, told_at
+from headgate.wire.fields import field_value
 from headgate.wire.tus import (
     ALGORITHMS,
     CONTENT_TYPE,
@@ -97,7 +98,10 @@ class TusRoutes:
             "Tus-Extension": ",".join(EXTENSIONS),
             "Tus-Max-Size": str(self._config.max_file_size),
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            hdrs.ALLOW: ", ".join(self._one if "id" in request.match_info else self._collection),
         }
+        if "id" in request.match_info:
+            headers["Accept-Patch"] = CONTENT_TYPE
         return Answer(status=200, headers=headers)
 
     async def create(self, request: web.Request) -> Answer:
@@ -132,7 +136,7 @@ class TusRoutes:
         """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
         if is_empty(request):
             return False
-        if request.content_type == CONTENT_TYPE:
+        if media_type(request) == CONTENT_TYPE:
             return True
         if request.content_length is None:  # chunked: some send so that there is nothing
             await proceed(request)
@@ -181,10 +185,11 @@ class TusRoutes:
         upload = await find(request, self._uploads, Protocol.TUS)
         if upload.record.parts:
             raise FinalUpload
-        if request.content_type != CONTENT_TYPE:
+        if media_type(request) != CONTENT_TYPE:
+            tell(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
-        offset = parse_number(OFFSET, request.headers.get(OFFSET, ""))
-        told = request.headers.get(LENGTH)
+        offset = parse_number(OFFSET, field_value(request.headers, OFFSET) or "")
+        told = field_value(request.headers, LENGTH)
         append = Append(offset=offset, length=None if told is None else parse_number(LENGTH, told))
         sender = RequestSender(request, self._config, digester_of(request))
         if upload.record.outcome is None:
@@ -194,15 +199,18 @@ class TusRoutes:
                     await self._uploads.completed(upload)
             except AlreadyFinished:  # it was published, or ended, while this one waited
                 upload = await find(request, self._uploads, Protocol.TUS)
-                _check_appended(upload, offset, sender)
+                _check_appended(request, upload, offset, sender)
         else:
-            _check_appended(upload, offset, sender)
+            _check_appended(request, upload, offset, sender)
         headers = {OFFSET: str(upload.offset)} | self._expiry(upload)
         return Answer(status=204, headers=headers | job_headers(request, upload.job))
 
     async def _append(self, upload: Upload, append: Append, sender: RequestSender) -> None:
         try:
             await upload.append(append, sender, self._config)
+        except OffsetMismatch as error:
+            tell(sender.request, {OFFSET: str(error.expected)})
+            raise
         except DigestMismatch as error:
             raise ChecksumMismatch("Nothing of the content was kept.") from error
 
@@ -227,16 +235,16 @@ class TusRoutes:
 
 
 async def say_version(request: web.Request, response: web.StreamResponse) -> None:
-    """An ``on_response_prepare``: every answer but that to OPTIONS says the version, be it an error."""
+    """An ``on_response_prepare``: every answer says the version, be it an error."""
     resource = request.match_info.route.resource
-    ours = resource is not None and (resource.name or "").startswith(UPLOAD_ROUTE)
-    if ours and request.method != hdrs.METH_OPTIONS:
+    if resource is not None and (resource.name or "").startswith(UPLOAD_ROUTE):
         response.headers["Tus-Resumable"] = VERSION
 
 
-def _check_appended(upload: Upload, offset: int, sender: RequestSender) -> None:
+def _check_appended(request: web.Request, upload: Upload, offset: int, sender: RequestSender) -> None:
     """What was published has all its bytes: only a request that adds none agrees with it."""
     if offset != upload.offset:
+        tell(request, {OFFSET: str(upload.offset)})
         raise OffsetMismatch(upload.offset, offset)
     if sender.length != 0:
         raise TooLarge(f"The upload has all its {offset} bytes.")

@@ -13,19 +13,19 @@ from aiohttp.typedefs import Handler
 from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
 from headgate.jobs import Job, Jobs, Kind
-from headgate.names import check_name
-from headgate.storage import Entry, Expect, Storage, expect_anything
+from headgate.storage import Expect, Storage, expect_anything
 from headgate.transfer.multipart import Form
 from headgate.transfer.raw import Raw
 from headgate.transfer.receive import OnReceived, ReceivedFile, receive
 from headgate.transfer.watch import Watch
 from headgate.web.answer import Answer, json_answer
 from headgate.web.auth import USER
+from headgate.web.conditions import expectation, validators
 from headgate.web.expect import deferred, proceed
 from headgate.web.jobs import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
-from headgate.web.selected import validators
-from headgate.wire.conditions import check_preconditions, has_preconditions, is_not_modified
+from headgate.web.named import FILE_PATH, name_in_path
 from headgate.wire.digests import format_digests
+from headgate.wire.fields import field_value
 
 __all__ = ["UploadRoutes", "file_json", "requested_rule"]
 
@@ -54,7 +54,7 @@ class UploadRoutes:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
         router.add_delete("/upload/terminate", self.terminate, expect_handler=deferred)
-        router.add_put("/files/{name}", self.put, expect_handler=deferred)
+        router.add_put(FILE_PATH, self.put, expect_handler=deferred)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Stream the form's files in, as one job."""
@@ -74,24 +74,16 @@ class UploadRoutes:
 
     async def put(self, request: web.Request) -> Answer:
         """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
-        raw = Raw(request, self._config, check_name(request.match_info["name"]))
-        rule = OnConflict.REPLACE
-
-        def expect(there: Entry | None) -> None:
-            known = None if there is None else validators(there)
-            check_preconditions(request.headers, known)
-            if known is not None and is_not_modified(request.headers, known, dates=False):
-                raise PreconditionFailed
-
-        if request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*":
+        raw = Raw(request, self._config, name_in_path(request))
+        rule, expect = OnConflict.REPLACE, expectation(request)
+        if (field_value(request.headers, hdrs.IF_NONE_MATCH) or "").strip() == "*":
             rule = OnConflict.REJECT  # which no other upload gets past
-        conditional = has_preconditions(request.headers)
-        if conditional:
+        if expect is not expect_anything:
             expect(await self._storage.look(raw.filename))  # what fails already need not be sent
         try:
-            job, (file,) = await self.take(request, raw, lambda: rule, expect if conditional else expect_anything)
+            job, (file,) = await self.take(request, raw, lambda: rule, expect)
         except NameTaken:
-            if raw.filename in self._reserved:
+            if raw.filename in self._reserved or rule is not OnConflict.REJECT:
                 raise
             raise PreconditionFailed from None
         assert file.published is not None

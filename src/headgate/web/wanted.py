@@ -11,6 +11,7 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import InvalidOption, MalformedRequest, TooLarge, UnsupportedMedia
 from headgate.names import check_name
+from headgate.transfer.body import media_type
 from headgate.web.body import parse_json, read_text
 from headgate.web.jobs import parse_job_id
 
@@ -33,7 +34,7 @@ async def read_wanted(request: web.Request, config: Config) -> Wanted:
 
     Raises UnsupportedMedia, MalformedRequest, InvalidName, InvalidOption, TooLarge, and what reading a body raises.
     """
-    parse = _PARSERS.get(request.content_type)
+    parse = _PARSERS.get(media_type(request))
     if parse is None:
         raise UnsupportedMedia('Send {"filename": "..."} as application/json, or the same field urlencoded.')
     fields = parse(await read_text(request, limit=config.max_request_size, seconds=config.idle_timeout))

@@ -3,12 +3,28 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 from headgate.errors import PreconditionFailed
+from headgate.wire.dates import parse_date
 
-__all__ = ["Validators", "check_preconditions", "has_preconditions", "is_not_modified", "parse_tags", "range_holds"]
+__all__ = [
+    "CONDITIONS",
+    "Validators",
+    "check_preconditions",
+    "has_preconditions",
+    "is_not_modified",
+    "parse_tags",
+    "range_holds",
+]
+
+#: The fields that hold conditions; whoever reads them joins their lines first.
+CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range")
+
+#: A time that is younger than this when it is told does not tell one content from another: both may have come within
+#: the second that the header can say (8.8.2.2).
+STRONG_AFTER = timedelta(seconds=1)
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -21,12 +37,21 @@ class Validators:
     modified_at: datetime
 
     def headers(self) -> dict[str, str]:
-        return {"ETag": f'"{self.etag}"', "Last-Modified": format_datetime(self._second, usegmt=True)}
+        """Both; but not a time that will be strong and is not yet: a client could not tell when it was told."""
+        headers = {"ETag": f'"{self.etag}"'}
+        if self.is_time_strong or self.modified_at > datetime.now(UTC):
+            headers["Last-Modified"] = format_datetime(self._second, usegmt=True)
+        return headers
+
+    @property
+    def is_time_strong(self) -> bool:
+        """Was the content modified so long ago that no other can have the same time?"""
+        return datetime.now(UTC).replace(microsecond=0) - self.modified_at.replace(microsecond=0) >= STRONG_AFTER
 
     @property
     def _second(self) -> datetime:
-        """What the header can say of the time."""
-        return self.modified_at.replace(microsecond=0)
+        """What the header can say of the time: a whole second, and none that is still to come (8.8.2.1)."""
+        return min(self.modified_at, datetime.now(UTC)).replace(microsecond=0)
 
     def is_newer_than(self, date: datetime) -> bool:
         return self._second > date
@@ -44,17 +69,6 @@ def _weak_tags(value: str) -> set[str] | None:
     return None if value.strip() == "*" else {match[2] for match in _TAG.finditer(value)}
 
 
-def _date(value: str | None) -> datetime | None:
-    """A date in any of the three forms (5.6.7); None for what is none, which is to be ignored."""
-    if value is None:
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
-        return None
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date
-
-
 def has_preconditions(headers: Mapping[str, str]) -> bool:
     """Does anything that is to be stored depend on what is there?"""
     return any(name in headers for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"))
@@ -69,7 +83,7 @@ def check_preconditions(headers: Mapping[str, str], there: Validators | None) ->
         tags = parse_tags(match)
         if there is None or (tags is not None and there.etag not in tags):
             raise PreconditionFailed
-    elif (date := _date(headers.get("If-Unmodified-Since"))) is not None and (
+    elif (date := parse_date(headers.get("If-Unmodified-Since"))) is not None and (
         there is None or there.is_newer_than(date)
     ):
         raise PreconditionFailed
@@ -83,7 +97,7 @@ def is_not_modified(headers: Mapping[str, str], there: Validators, *, dates: boo
     if (none_match := headers.get("If-None-Match")) is not None:
         tags = _weak_tags(none_match)
         return tags is None or there.etag in tags
-    date = _date(headers.get("If-Modified-Since")) if dates else None
+    date = parse_date(headers.get("If-Modified-Since")) if dates else None
     return date is not None and not there.is_newer_than(date)
 
 
@@ -94,4 +108,4 @@ def range_holds(if_range: str | None, there: Validators) -> bool:
     if '"' in if_range:
         match = _TAG.fullmatch(if_range.strip())
         return match is not None and not match[1] and match[2] == there.etag
-    return _date(if_range) == there._second
+    return there.is_time_strong and parse_date(if_range) == there._second

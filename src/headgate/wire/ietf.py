@@ -15,9 +15,12 @@ from collections.abc import Mapping
 
 from headgate.wire.structured import parse_boolean, parse_integer
 
-__all__ = ["CONTENT_TYPE", "LATEST", "VERSIONS", "Dialect", "format_limits", "parse_offset"]
+__all__ = ["CONTENT_TYPE", "FIELDS", "LATEST", "VERSIONS", "Dialect", "format_limits"]
 
 CONTENT_TYPE = "application/partial-upload"
+
+#: The fields that a client may send. None of them is a list: one that comes twice does not parse.
+FIELDS = ("Upload-Complete", "Upload-Incomplete", "Upload-Length", "Upload-Offset", "Upload-Draft-Interop-Version")
 
 #: The interop versions that we know, and the one whose rules hold where a client says none.
 VERSIONS = (3, 5, 6, 8, 9)
@@ -53,6 +56,11 @@ class Dialect:
         return parse_integer(self._headers.get("Upload-Length"))
 
     @property
+    def offset(self) -> int | None:
+        """``Upload-Offset``: bytes; None if there is no such field that can be read."""
+        return parse_integer(self._headers.get("Upload-Offset"))
+
+    @property
     def needs_type(self) -> bool:
         """Must content that is appended be an ``application/partial-upload``?"""
         return self._as > 5
@@ -84,11 +92,6 @@ class Dialect:
     def lifetime(self) -> str:
         """What the limit of an upload's life is called."""
         return "expires" if self._as == 6 else "max-age"
-
-
-def parse_offset(headers: Mapping[str, str]) -> int | None:
-    """``Upload-Offset``: bytes; None if there is no such field that can be read."""
-    return parse_integer(headers.get("Upload-Offset"))
 
 
 def format_limits(limits: Mapping[str, int]) -> str:

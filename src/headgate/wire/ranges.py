@@ -38,7 +38,8 @@ def parse_range(value: str, size: int, *, most: int) -> list[ByteRange] | None:
     """The ranges that `value` asks for of a content of `size` bytes, in its order; None if it is to be ignored.
 
     Ignored is what is not of this form, more than `most` ranges, and ranges that overlap: who asks for them asks for
-    more than there is (14.2 lets a server do so). Raises RangeNotSatisfiable if none of them lies within the content.
+    more than there is (14.2 lets a server do so); and the last bytes of an empty content, which are all of it, and no
+    Content-Range could say so (14.1.1). Raises RangeNotSatisfiable if none of them lies within the content.
     """
     unit, _, specs = value.partition("=")
     if unit.strip().lower() != "bytes" or specs.count(",") >= most:
@@ -51,6 +52,8 @@ def parse_range(value: str, size: int, *, most: int) -> list[ByteRange] | None:
         first, last = (int(text) if text else None for text in match.groups())
         if first is None:
             assert last is not None
+            if last and not size:
+                return None
             start, end = max(0, size - last), size
         else:
             if last is not None and last < first:

@@ -4,7 +4,6 @@ Rules of this room: a header that the protocol defines and that is malformed is 
 """
 
 import binascii
-import hashlib
 import re
 from base64 import b64decode
 from dataclasses import dataclass
@@ -90,9 +89,9 @@ def parse_checksum(text: str) -> Checksum:
     if algorithm not in ALGORITHMS:
         raise MalformedRequest(f"Upload-Checksum must be one of {', '.join(ALGORITHMS)}.")
     digest = _base64(value, "Upload-Checksum")
-    if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
-        raise MalformedRequest(f"Upload-Checksum is not as long as a {algorithm}.")
-    return Checksum(algorithm, digest)
+    if not digest:
+        raise MalformedRequest("Upload-Checksum has no digest.")
+    return Checksum(algorithm, digest)  # of another length than its kind's it is well-formed, and no content has it
 
 
 @dataclass(frozen=True, slots=True)

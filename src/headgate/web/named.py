@@ -1,0 +1,35 @@
+"""Names of files as URLs carry them: percent-encoded UTF-8, taken exactly, or refused."""
+
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from aiohttp import web
+
+from headgate.errors import InvalidName
+from headgate.names import check_name
+
+__all__ = ["FILE_PATH", "name_in_path", "name_in_query"]
+
+#: The path of a file. aiohttp's own pattern for a segment knows no braces.
+FILE_PATH = "/files/{name:[^/]+}"
+
+
+def name_in_path(request: web.Request) -> str:
+    """The name that the last segment of the path is. Raises InvalidName."""
+    segment = request.rel_url.raw_path.rpartition("/")[2]
+    return check_name(_decoded(unquote_to_bytes(segment)))
+
+
+def name_in_query(request: web.Request, field: str) -> str | None:
+    """The name that `field` of the query has; None if it is not there. Raises InvalidName."""
+    try:
+        fields = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        raise InvalidName("A file name must be valid UTF-8.") from None
+    return None if field not in fields else check_name(fields[field])
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidName("A file name must be valid UTF-8.") from None
