@@ -7,23 +7,24 @@ end by themselves for a while; then, or at the second, they are ended with nothi
 import asyncio
 import contextlib
 import ctypes
+import errno
 import gc
 import logging
 import resource
 import signal
 import ssl
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from headgate.app import JOBS, create_app
+from headgate.cli.log import set_up_logging
 from headgate.config import Config
 from headgate.errors import ConfigError
-from headgate.web.auth import Authenticate, Tokens, is_loopback, local_user, only_user
+from headgate.http1 import Listener, check_aiohttp
+from headgate.web.auth import Authenticate, Tokens, anonymous_user, is_loopback, local_user
+from headgate.web.jobs import JOB
 
 __all__ = ["ServeOptions", "serve", "settle_memory"]
 
@@ -57,7 +58,8 @@ def serve(config: Config, options: ServeOptions) -> None:
     """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
     authenticate = _authenticate(config, options)
     tls = _tls_context(options)
-    _set_up_logging(options.log_level)
+    check_aiohttp()
+    set_up_logging(options.log_level)
     _raise_descriptor_limit()
     settle_memory()
     with contextlib.suppress(KeyboardInterrupt):
@@ -82,20 +84,42 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         keepalive_timeout=config.header_timeout,
     )
     await runner.setup()
+    assert runner.server is not None
+    listener = Listener(runner.server, config, tls=tls, excused=_is_watched)
     try:
-        site = web.TCPSite(runner, options.host, options.port, ssl_context=tls)
-        await site.start()
+        try:
+            port = await listener.open(options.host, options.port)
+        except OSError as error:
+            raise OSError(_unreachable(options, error)) from error
         host = f"[{options.host}]" if ":" in options.host else options.host
         scheme = "http" if tls is None else "https"
-        print(f"headgate: {scheme}://{host}:{site.port}/ root {config.root.resolve()}", flush=True)
+        print(f"headgate: {scheme}://{host}:{port}/ root {config.root.resolve()}", flush=True)
         await stop.wait()
         stop.clear()
-        await _drain(app, config, runner, stop)
+        await _drain(app, config, runner, listener, stop)
     finally:
+        await listener.close()
         await runner.cleanup()
 
 
-async def _drain(app: web.Application, config: Config, runner: web.AppRunner, hurry: asyncio.Event) -> None:
+def _is_watched(request: web.BaseRequest) -> bool:
+    """Is `request` a transfer that is under way? It may be paused, and has a watch of its own."""
+    job = request.get(JOB)
+    return job is not None and not job.state.ended
+
+
+def _unreachable(options: ServeOptions, error: OSError) -> str:
+    where = f"{options.host}:{options.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken: another server listens there. Stop it, or choose another with --port."
+    if error.errno == errno.EACCES:
+        return f"{where} may not be listened on: ports below 1024 are the system's. Choose another with --port."
+    return f"{where} cannot be listened on: {error.strerror or error}"
+
+
+async def _drain(
+    app: web.Application, config: Config, runner: web.AppRunner, listener: Listener, hurry: asyncio.Event
+) -> None:
     """Let running jobs end while the listening socket still answers, until they have, or `hurry` is set."""
     jobs = app[JOBS]
     if running := len(jobs.live()):
@@ -109,6 +133,7 @@ async def _drain(app: web.Application, config: Config, runner: web.AppRunner, hu
         await asyncio.sleep(0)  # the ended jobs' tasks write their answers
         for connection in runner.server.connections:
             connection.force_close()
+    await listener.flush(0.0 if hurry.is_set() else config.linger_timeout)
 
 
 def _authenticate(config: Config, options: ServeOptions) -> Authenticate:
@@ -118,7 +143,7 @@ def _authenticate(config: Config, options: ServeOptions) -> Authenticate:
             raise ConfigError("--tokens and --anonymous contradict each other.")
         return Tokens.read(options.tokens)
     if options.anonymous:
-        return only_user
+        return anonymous_user(config.cors_origins)
     if not is_loopback(options.host):
         raise ConfigError(
             f"Without --tokens everybody who reaches {options.host} could upload, export and terminate."
@@ -160,22 +185,3 @@ def settle_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
         mallopt(M_TRIM_THRESHOLD, KEPT)
-
-
-def _set_up_logging(level: str) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=level.upper())
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_without_traceback)
-    # Clients send malformed headers; they are answered with a 400, and that is all.
-    warnings.simplefilter("ignore", aiohttp.BadContentDispositionHeader)
-    warnings.simplefilter("ignore", aiohttp.BadContentDispositionParam)
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """aiohttp logs a request that is not HTTP with a traceback. It is the client's fault: one line will do."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        record.msg, record.args = f"malformed request: {type(error).__name__}", ()
-        record.exc_info = record.exc_text = None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True

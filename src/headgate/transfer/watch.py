@@ -18,9 +18,9 @@ from aiohttp import web
 
 from headgate.config import Config
 from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer, TooSlow
-from headgate.jobs import Job, State
+from headgate.jobs import Job, Kind, State
 
-__all__ = ["Waited", "Watch", "has_hung_up", "taken"]
+__all__ = ["Waited", "Watch", "acknowledged", "has_hung_up", "taken"]
 
 #: So many probes without an answer end a connection.
 PROBES = 4
@@ -57,12 +57,20 @@ def taken(request: web.Request, job: Job) -> int:
 
     Finer than what we handed to ours: a slow client's next slice may take minutes to leave, and it moves all the same.
     """
+    acked = acknowledged(request.get_extra_info("socket"))
+    return job.bytes_done if acked is None else acked  # without TCP (a Unix socket) what left our buffers
+
+
+def acknowledged(sock: socket.socket | None) -> int | None:
+    """Bytes that the system at the other end of `sock` has acknowledged; None where nobody can tell."""
     try:
-        sock: socket.socket = request.get_extra_info("socket")
-        acked: int = _ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size))[0]
-    except (AttributeError, OSError, struct.error):  # no TCP (a Unix socket): then what left our buffers
-        return job.bytes_done
-    return acked
+        return (
+            None
+            if sock is None
+            else _ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size))[0]
+        )
+    except (OSError, struct.error):
+        return None
 
 
 def has_hung_up(transport: asyncio.BaseTransport) -> bool:
@@ -89,7 +97,10 @@ class Watch:
     generator yields the next chunk, and a host that does not cancel handlers tells nobody.
     """
 
-    __slots__ = ("_config", "_handle", "_job", "_loop", "_move", "_moved", "_probed", "_request", "_waited", "_window")
+    __slots__ = (
+        *("_config", "_handle", "_job", "_loop", "_move", "_moved", "_probed", "_request", "_seen", "_waited"),
+        "_window",
+    )
 
     def __init__(
         self, job: Job, request: web.Request, config: Config, *, waited: Waited, moved: Callable[[], int]
@@ -102,6 +113,7 @@ class Watch:
         # Bytes moved, and seconds waited: when a byte was last seen to have moved, and when the window began.
         self._move = self._window = (moved(), waited.seconds)
         self._probed = False
+        self._seen = -1  # bytes that had moved at the look before this
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
@@ -136,12 +148,23 @@ class Watch:
         kernel does not either while its buffers are full; so the connection is probed until the client's has given up.
         """
         transport = self._request.transport
+        if self._job.kind is Kind.EXPORT:
+            return transport is not None and self._is_for_nobody(transport)
         if self._job.gate.open or not isinstance(transport, asyncio.ReadTransport) or transport.is_reading():
             return False
         if not self._probed:
             self._probed = True
             _probe(transport.get_extra_info("socket"), self._config.idle_timeout)
         return has_hung_up(transport)
+
+    def _is_for_nobody(self, transport: asyncio.BaseTransport) -> bool:
+        """Has the client of an export said its last word, and been sent nothing since we looked?
+
+        It may still listen (RFC 9112, 9.6), and what is sent to it tells; but a query for nobody is not to go on, nor
+        is a paused export to wait, until that comes.
+        """
+        before, self._seen = self._seen, self._moved()
+        return self._seen == before and has_hung_up(transport)
 
     def _look(self) -> None:
         self._handle = self._loop.call_later(self._config.watch_interval, self._look)

@@ -66,8 +66,10 @@ def problems(config: Config) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         response: web.StreamResponse
+        is_message = False
         try:
             check_message(request)
+            is_message = True
             response = await handler(request)
         except HeadgateError as error:
             response = _told(request, error)
@@ -78,7 +80,7 @@ def problems(config: Config) -> Middleware:
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
-        if has_faulty_framing(request):
+        if not is_message or has_faulty_framing(request):
             response.force_close()
         if isinstance(response, Answer) and not request.content.is_eof():
             response.before_the_end_of(request, config)
