@@ -93,7 +93,7 @@ def create_app(
     FileRoutes(config, storage, exports_, generated).add_to(app.router)
     SessionRoutes(config, authenticate).add_to(app.router)
     PageRoutes().add_to(app.router)
-    HealthRoutes(jobs).add_to(app.router)
+    HealthRoutes(jobs, storage).add_to(app.router)
     app.router.register_resource(Unrouted(app.router))
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
@@ -124,6 +124,7 @@ def local_storage(config: Config) -> Storage:
         quota=config.quota,
         quota_per_owner=config.quota_per_owner,
         min_free=config.min_free,
+        min_free_files=config.min_free_files,
         sweep_interval=config.sweep_interval,
         keep_for=config.upload_expiry,
     )

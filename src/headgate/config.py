@@ -73,6 +73,10 @@ class Config:
     #: file system's own needs while somebody makes room; operators whose disk is shared want more.
     min_free: int = 64 * MIB
 
+    #: Files that the file system can still make: uploads are refused before they take the last ones. As many as a
+    #: server needs to go on, where inodes are counted.
+    min_free_files: int = 1000
+
     #: Bytes that everybody's files may have together, published and on their way. None: the disk decides.
     quota: int | None = None
 
@@ -235,4 +239,4 @@ _URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 _NO_NUMBERS = frozenset({"public_url"})
 
 #: Where 0 means: none of it.
-_MAY_BE_ZERO = frozenset({"min_free", "min_rate", "linger_size", "linger_timeout", "drain_timeout"})
+_MAY_BE_ZERO = frozenset({"min_free", "min_free_files", "min_rate", "linger_size", "linger_timeout", "drain_timeout"})

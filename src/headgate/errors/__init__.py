@@ -61,6 +61,7 @@ Rules of these rooms:
         ├── ExportFailed             500 export-failed
         ├── StorageFailed            500 storage-failed
         ├── Busy                     503 busy
+        ├── NotReady                 503 not-ready
         ├── StillEnding              503 still-ending
         └── StorageFull              507 storage-full
 """
@@ -102,7 +103,7 @@ from headgate.errors.client import (
     UploadLocked,
     UploadNotFound,
 )
-from headgate.errors.server import Busy, ExportFailed, ServerError, StillEnding, StorageFailed, StorageFull
+from headgate.errors.server import Busy, ExportFailed, NotReady, ServerError, StillEnding, StorageFailed, StorageFull
 from headgate.errors.stopped import (
     Abandoned,
     Disconnected,
@@ -121,7 +122,7 @@ __all__ = [
     "Disconnected", "ExpectationFailed", "Expired", "ExportFailed", "FileNotFound", "FinalUpload", "Forbidden",
     "HeadgateError", "IdleTimeout", "InconsistentLength", "InvalidName", "InvalidOption", "JobIdTaken",
     "JobNotFound", "JobStopped", "MalformedBody", "MalformedRequest", "MalformedTransfer", "NameTaken", "NoFiles",
-    "NothingExporting", "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded",
+    "NotReady", "NothingExporting", "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded",
     "RangeNotSatisfiable", "Refused", "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull",
     "StorageUnusable", "Superseded", "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized",
     "Unreadable", "UnsupportedFeature", "UnsupportedMedia", "UnsupportedVersion", "UploadGone", "UploadLocked",

@@ -2,7 +2,7 @@
 
 from headgate.errors.base import HeadgateError
 
-__all__ = ["Busy", "ExportFailed", "ServerError", "StillEnding", "StorageFailed", "StorageFull"]
+__all__ = ["Busy", "ExportFailed", "NotReady", "ServerError", "StillEnding", "StorageFailed", "StorageFull"]
 
 
 class ServerError(HeadgateError):
@@ -21,6 +21,10 @@ class Busy(ServerError):
     """Too much runs already. Not a fault: it is not logged as one."""
 
     code, status, title, retry_after = "busy", 503, "The server has too many transfers running", 5
+
+
+class NotReady(ServerError):
+    code, status, title, retry_after = "not-ready", 503, "The storage cannot be written to", 5
 
 
 class StillEnding(ServerError):

@@ -65,6 +65,8 @@ class Listener:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # A transfer has a connection and a file, each with a descriptor.
         self._most = max(1, min(config.max_connections, (limit - RESERVED) // 2))
+        # One address leaves some of them to others.
+        self._most_of_one = max(1, min(config.max_connections_per_address, self._most * 7 // 8))
         self._unfinished = 0
         self._connections: set[Connection] = set()
         self._number = 0  # of connections, those included whose TLS has just begun
@@ -141,7 +143,7 @@ class Listener:
                 asyncio.get_running_loop().call_later(AGAIN, self._accept_more)
                 return
             address = str(peer[0])
-            if self._of[address] >= self._config.max_connections_per_address:
+            if self._of[address] >= self._most_of_one:
                 accepted.close()
                 self._say("%s has as many connections as one address may have", address)
                 continue

@@ -218,6 +218,9 @@ class Storage(Protocol):
     async def close(self) -> None:
         """Every job has ended: finish what still goes on elsewhere, and let go."""
 
+    async def check(self) -> None:
+        """Could an upload be taken now? Raises StorageFull or StorageFailed, with the reason as its cause, if not."""
+
     def stage(self, job: UUID, owner: str) -> Stage:
         """A place for the staged files of `job`, which will be `owner`'s."""
 

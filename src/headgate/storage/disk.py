@@ -5,6 +5,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +19,24 @@ from headgate.errors import Busy, StorageFailed, StorageFull
 from headgate.storage.entry import Entry
 from headgate.storage.pace import DirectPace, Pace
 
-__all__ = ["Disk", "close_quietly", "entry_of", "mapped", "unhurried", "unlink"]
+__all__ = [
+    "STAGING",
+    "Disk",
+    "close_quietly",
+    "entry_of",
+    "mapped",
+    "open_own",
+    "open_staging",
+    "unhurried",
+    "unlink",
+]
 
 logger = logging.getLogger("headgate.storage")
 
 T = TypeVar("T")
+
+#: The directory below the root in which files are that nobody is to see yet.
+STAGING = ".staging"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BUSY = frozenset({errno.EMFILE, errno.ENFILE})
@@ -66,6 +80,33 @@ class mapped:  # noqa: N801 - what it is called is what a block says that is und
             raise (StorageFull if error.errno in _FULL else StorageFailed) from error
 
 
+def open_staging(root: int) -> int:
+    """A descriptor of the staging directory below `root`. Raises OSError if it is none, or not ours alone: whoever else
+    can put something there could have us open it. Blocks."""
+    fd = os.open(STAGING, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=root)
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.stat("/proc/self").st_uid or status.st_mode & 0o022:
+            raise OSError(errno.EPERM, f"{STAGING} in it is another user's, or others may write there")
+    except BaseException:
+        close_quietly(fd)
+        raise
+    return fd
+
+
+def open_own(label: str, flags: int, directory: int) -> int:
+    """Open the regular file `label` of the staging directory. What else bears such a name counts as absent; a FIFO is
+    not waited for. Raises OSError. Blocks."""
+    fd = os.open(label, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file")
+    except BaseException:
+        close_quietly(fd)
+        raise
+    return fd
+
+
 def close_quietly(fd: int) -> None:
     """Close `fd`, of which nobody needs to know more: it is closed, whatever is said."""
     with suppress(OSError):
@@ -101,9 +142,11 @@ HELPERS = 8
 class Disk:
     """Descriptors of the directories, and the threads that may wait for them."""
 
-    def __init__(self, root: int, staging: int, threads: int) -> None:
+    def __init__(self, root: int, staging: int, threads: int, min_free_files: int = 0) -> None:
         self.root = root
         self.staging = staging
+        self.min_free_files = min_free_files
+        self._former: list[int] = []  # staging directories that somebody has removed
         self.pace = Pace()
         self.direct = DirectPace()
         #: Can a file's owner be written down here? Whoever opens the directories finds out, also the next.
@@ -179,6 +222,7 @@ class Disk:
 
         Held by one at a time, over threads and over processes: flock's locks belong to the descriptor that took them.
         """
+        self.check_staging()
         lock = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.staging)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -188,17 +232,28 @@ class Disk:
                 os.close(lock)
 
     async def free(self) -> int:
-        """Bytes that this process may still write."""
+        """Bytes that this process may still write; none where the file system can take no more files."""
         with mapped():
             status = await self.run_names(lambda: os.statvfs(self.root))
+        if getattr(status, "f_files", 0) and status.f_favail < self.min_free_files:  # where they are counted
+            return 0
         return status.f_bavail * status.f_frsize
+
+    def check_staging(self) -> None:
+        """See to it that the staging directory is one: somebody may have removed it. Raises OSError. Blocks."""
+        if os.fstat(self.staging).st_nlink:
+            return
+        with suppress(FileExistsError):
+            os.mkdir(STAGING, 0o700, dir_fd=self.root)
+        self._former.append(self.staging)  # a thread may be using it
+        self.staging = open_staging(self.root)
 
     def close(self) -> None:
         """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
         for threads in (self._names, self._syncs, self._scans, self._threads, self._freeing):
             threads.shutdown(wait=True)
         self.pace.close()
-        for directory in (self.staging, self.root):
+        for directory in (*self._former, self.staging, self.root):
             with suppress(OSError):
                 os.close(directory)
         self.root = self.staging = -1

@@ -78,6 +78,7 @@ class LocalHeld:
         """Write it, and have the disk begin to take it. Raises OSError. Blocks, as all that follow."""
         if self._fd >= 0:
             return
+        self._disk.check_staging()
         self._fd = os.open(".", _UNNAMED, 0o666, dir_fd=self._disk.staging)
         if self._disk.knows_owners:
             record_owner(self._fd, self._owner)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from headgate.errors import JobIdTaken
 from headgate.storage.census import record_owner, written
-from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, unhurried, unlink
+from headgate.storage.disk import Disk, close_quietly, entry_of, mapped, open_own, unhurried, unlink
 from headgate.storage.entry import Entry
 from headgate.storage.kept import RECORD, SUFFIX, write_record
 from headgate.storage.staged import create_locked
@@ -32,6 +32,7 @@ def create_kept(disk: Disk, id_: UUID, owner: str, record: str) -> Found:
     """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
     label = f"{id_}{SUFFIX}"
     with mapped():
+        disk.check_staging()
         if _exists(label, disk.staging) or _exists(label + RECORD, disk.staging):
             raise JobIdTaken
         # Locked until there is a record: before that, bytes are nobody's, and would be swept.
@@ -66,7 +67,7 @@ def find_kept(disk: Disk, id_: UUID) -> Found | None:
     label = f"{id_}{SUFFIX}"
     with mapped():
         try:
-            fd = os.open(label + RECORD, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.staging)
+            fd = open_own(label + RECORD, os.O_RDONLY, disk.staging)
         except FileNotFoundError:
             return None
         with os.fdopen(fd, encoding="utf-8", errors="replace") as file:

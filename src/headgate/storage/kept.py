@@ -24,7 +24,7 @@ from headgate.config import OnConflict
 from headgate.errors import StorageFailed, UploadGone, UploadLocked
 from headgate.memory import Data
 from headgate.storage.commits import Commits
-from headgate.storage.disk import Disk, close_quietly, mapped, unlink
+from headgate.storage.disk import Disk, close_quietly, mapped, open_own, unlink
 from headgate.storage.entry import Entry, Expect, Published, expect_anything
 from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import BACKUP, REPLACEMENT, Publication
@@ -50,7 +50,7 @@ TRIES = 25
 
 def read_record(disk: Disk, label: str) -> str:
     """The record of `label`. Raises OSError. Blocks."""
-    fd = os.open(label + RECORD, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.staging)
+    fd = open_own(label + RECORD, os.O_RDONLY, disk.staging)
     with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
         return file.read()
 
@@ -59,12 +59,16 @@ def write_record(disk: Disk, label: str, text: str, *, durably: bool = True) -> 
     """Make `text` the record of `label`, at once and whole. Raises OSError. Blocks."""
     draft = label + DRAFT
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(draft, flags, 0o600, dir_fd=disk.staging), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if durably:
-            os.fsync(file.fileno())
-    os.rename(draft, label + RECORD, src_dir_fd=disk.staging, dst_dir_fd=disk.staging)
+    try:
+        with os.fdopen(os.open(draft, flags, 0o600, dir_fd=disk.staging), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if durably:
+                os.fsync(file.fileno())
+        os.rename(draft, label + RECORD, src_dir_fd=disk.staging, dst_dir_fd=disk.staging)
+    except BaseException:
+        unlink(draft, disk.staging)
+        raise
     if durably:
         os.fsync(disk.staging)
 
@@ -119,7 +123,7 @@ class LocalKept:
     def _open(self) -> LocalStaged:
         with mapped():
             try:
-                fd = os.open(self._label, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
+                fd = open_own(self._label, os.O_RDWR, self._disk.staging)
             except FileNotFoundError:
                 self._read_again()
                 raise UploadGone from None
@@ -191,10 +195,9 @@ class LocalKept:
 
     async def append(self, other: "LocalKept") -> None:
         staged, label = self._file, other._label
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             with mapped():
-                open_ = partial(os.open, label, flags, dir_fd=self._disk.staging)
+                open_ = partial(open_own, label, os.O_RDONLY, self._disk.staging)
                 fd = await uninterrupted(self._disk.run_names(open_))
         except StorageFailed as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -276,7 +279,7 @@ class LocalKept:
     def _drop(self) -> None:
         fd = None
         with suppress(OSError):  # open, so that its blocks are freed at the close, which nobody waits for
-            fd = os.open(self._label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._disk.staging)
+            fd = open_own(self._label, os.O_RDONLY, self._disk.staging)
         for name in (*(self._label + each for each in (REPLACEMENT, BACKUP, DRAFT)), self._label):
             unlink(name, self._disk.staging)
         if fd is not None:

@@ -13,8 +13,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from headgate.errors import QuotaExceeded, StorageFull
+from headgate.sizes import readable
 
 __all__ = ["Account", "Census", "Ledger", "Possession", "Possessions"]
+
+
+#: Bytes that a file of none counts: what its place on the disk takes.
+EMPTY_FILE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,11 @@ class Possession:
 
     owner: str | None
     size: int
+
+    @property
+    def counted(self) -> int:
+        """Bytes that it counts: an empty file takes a place, too."""
+        return self.size or EMPTY_FILE
 
 
 #: Published files, by inode: names change hands.
@@ -46,8 +56,8 @@ class Census:
     def add(self, inode: int, possession: Possession) -> None:
         """Count a file once, whatever it was before and however many names it has."""
         self.remove(inode)
-        self._sizes[inode], self._owners[inode] = possession.size, possession.owner
-        self.owned[possession.owner] += possession.size
+        self._sizes[inode], self._owners[inode] = possession.counted, possession.owner
+        self.owned[possession.owner] += possession.counted
 
     def remove(self, inode: int) -> None:
         """Do not count a file, if it was counted."""
@@ -127,8 +137,19 @@ class Ledger:
         return min(self._room, self._quotas_leave(owner))
 
     def refuse(self, owner: str, size: int) -> None:
-        """Raise what stands against promising `owner` `size` bytes."""
-        raise QuotaExceeded if self._quotas_leave(owner) < size else StorageFull
+        """Raise what stands against promising `owner` `size` bytes more, in numbers."""
+        left = self._quotas_leave(owner)
+        if left < size:
+            quotas = [quota for quota in (self._quota, self._quota_per_owner) if quota is not None]
+            of = " and ".join(readable(quota) for quota in quotas)
+            raise QuotaExceeded(
+                f"{readable(size)} more are wanted; of the quota of {of}, {readable(max(0, left))} are left."
+            )
+        free = max(0, self._room)
+        raise StorageFull(
+            f"{readable(size)} more are wanted; the disk has {readable(free)} for uploads,"
+            f" beside the {readable(self._min_free)} that it keeps free and what others were promised."
+        )
 
     def _quotas_leave(self, owner: str) -> int:
         in_all = sys.maxsize if self._quota is None else self._quota - self._total
@@ -153,9 +174,9 @@ class Ledger:
         if not self.counts:
             return
         for possession in published.values():
-            self.promise(owner, possession.size)
+            self.promise(owner, possession.counted)
         for possession in replaced.values():
-            self.promise(possession.owner, -possession.size)
+            self.promise(possession.owner, -possession.counted)
         if self._come is not None:
             for inode in replaced:
                 self._come.pop(inode, None)
@@ -191,6 +212,11 @@ class Account:
         self.reserved += more
         ledger.promise(self.owner, more)
         ledger.make_room(-more)
+
+    def admit(self) -> None:
+        """May there be one more upload, be it of no bytes? Raises QuotaExceeded or StorageFull."""
+        if self._ledger.available(self.owner) < 0:
+            self._ledger.refuse(self.owner, 0)
 
     def has(self, size: int) -> None:
         """The upload has `size` bytes on the disk now, whatever was known of it; its promise beyond them is kept."""

@@ -26,7 +26,7 @@ from headgate.errors import StorageUnusable
 from headgate.storage.catalog import look, remove
 from headgate.storage.census import record_owner, take_census, written
 from headgate.storage.commits import Commits
-from headgate.storage.disk import Disk
+from headgate.storage.disk import STAGING, Disk, mapped, open_staging
 from headgate.storage.entry import Entry, Expect, Order, Place, expect_anything
 from headgate.storage.held import can_be_unnamed
 from headgate.storage.keeping import Found, create_kept, find_kept, list_kept
@@ -35,23 +35,26 @@ from headgate.storage.ledger import Ledger
 from headgate.storage.listing import Listings
 from headgate.storage.source import LocalSource, open_source
 from headgate.storage.staged import create_locked
-from headgate.storage.staging import LocalStage
+from headgate.storage.staging import LocalStage, reserve
 from headgate.storage.sweeper import sweep
 
 __all__ = ["LocalStorage"]
 
 logger = logging.getLogger("headgate.storage")
 
-STAGING = ".staging"
-
 #: The name with which starting tries out what a publish needs. Always the same, so that a killed start leaves one.
 PROBE = ".headgate-probe"
+
+
+#: Bytes that a kept file takes besides its own and those of its record: two files' places.
+RECORD_COST = 4096
 
 
 class LocalStorage:
     """A Storage over the directory `root`.
 
     `threads`: how many disk calls may wait at once. `quota`, `quota_per_owner`: bytes, or None. `min_free`: bytes.
+    `min_free_files`: files that the file system can still make.
     `sweep_interval`: seconds between looks for what killed processes left, and between counts for the quotas.
     `keep_for`: seconds for which something is kept that nobody writes to.
     """
@@ -64,11 +67,13 @@ class LocalStorage:
         quota: int | None = None,
         quota_per_owner: int | None = None,
         min_free: int = 0,
+        min_free_files: int = 0,
         sweep_interval: float = 300.0,
         keep_for: float = 24 * 3600.0,
     ) -> None:
         self._root = root
         self._threads = threads
+        self._min_free_files = min_free_files
         self._needs_owners = quota_per_owner is not None
         self._sweep_interval = sweep_interval
         self._keep_for = keep_for
@@ -129,10 +134,26 @@ class LocalStorage:
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 
+    async def check(self) -> None:
+        with mapped():
+            await self._disk.run_sync(lambda: self._probe_again(self._disk))
+
+    def _probe_again(self, disk: Disk) -> None:
+        """Do what a publish does, as at the start. Raises OSError. Blocks."""
+        disk.check_staging()
+        with disk.replacing():  # others may be trying it, too
+            self._probe(disk)
+
     def stage(self, job: UUID, owner: str) -> LocalStage:
         return LocalStage(self._disk, self._commits, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
+        cost = len(record) + RECORD_COST
+        account = self.ledger.open(written(owner))
+        try:  # an upload of no bytes takes some, too
+            await reserve(self._disk, self.ledger, account, cost, cost)
+        finally:
+            account.close()
         found = await uninterrupted(self._disk.run_sync(lambda: create_kept(self._disk, id, owner, record)))
         return self._kept(id, owner, found)
 
@@ -182,8 +203,8 @@ class LocalStorage:
             opened.append(os.open(self._root, flags))
             with suppress(FileExistsError):
                 os.mkdir(STAGING, 0o700, dir_fd=opened[0])
-            opened.append(os.open(STAGING, flags | os.O_NOFOLLOW, dir_fd=opened[0]))
-            disk = Disk(opened[0], opened[1], self._threads)
+            opened.append(open_staging(opened[0]))
+            disk = Disk(opened[0], opened[1], self._threads, self._min_free_files)
             with disk.replacing():  # another server may be starting on this root
                 disk.knows_owners = self._probe(disk)
                 disk.knows_unnamed = can_be_unnamed(PROBE, disk.staging)

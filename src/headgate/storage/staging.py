@@ -42,6 +42,11 @@ _numbers = count()
 
 async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most: int) -> None:
     """Have `account` promised so many bytes of what `disk` has, as ``Stage.reserve()`` says."""
+    if not most and not account.reserved:  # a file of no bytes needs a place, too
+        if time.monotonic() - ledger.measured_at >= MEASURE:
+            ledger.measured(await disk.free(), time.monotonic())
+        account.admit()
+        return
     if time.monotonic() - ledger.measured_at < MEASURE:
         with suppress(StorageFull):  # what was freed since does not show in the last measure
             account.reserve(least, most)
@@ -128,6 +133,7 @@ class LocalStage:
         with mapped():
             if on_conflict is OnConflict.REJECT and self._is_taken(name):
                 raise NameTaken(f"There is a file called {name!r} already.")
+            self._disk.check_staging()
             fd = create_locked(label, self._disk.staging)
             try:
                 if self._disk.knows_owners:

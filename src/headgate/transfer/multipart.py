@@ -236,12 +236,11 @@ class Form:
         """
         files = fields = 0
         while (part := await self._next()) is not None:
-            disposition, parameters = parse_parameters(part.headers.get(hdrs.CONTENT_DISPOSITION, ""))
+            _, parameters = parse_parameters(part.headers.get(hdrs.CONTENT_DISPOSITION, ""))
             encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").strip().lower()
             if encoding not in _IDENTITY_ENCODINGS:
                 raise UnsupportedMedia(f"A part may not have the transfer encoding {encoding!r}.")
-            # Some clients send their files as attachments, as mail has them.
-            if disposition in ("form-data", "attachment") and parameters.get("filename"):
+            if parameters.get("filename"):  # whatever its disposition: some clients send attachments, as mail has them
                 files += 1
                 if files > self._config.max_files:
                     raise TooLarge(f"An upload may have {self._config.max_files} files.")

@@ -12,7 +12,7 @@ from uuid import UUID
 from aiohttp import hdrs, web
 
 from headgate.config import Config
-from headgate.errors import ConfigError, FileNotFound, InvalidOption, NothingExporting
+from headgate.errors import ConfigError, InvalidOption, NothingExporting
 from headgate.jobs import Job, Jobs, Kind
 from headgate.names import check_name
 from headgate.storage import Entry, Storage
@@ -101,11 +101,9 @@ class ExportRoutes:
         return response
 
     async def _there(self, name: str) -> Entry:
-        """The file `name`. Raises FileNotFound."""
-        entry = await self._storage.look(name)
-        if entry is None:
-            raise FileNotFound(f"There is no file called {name!r}.")
-        return entry
+        """The file `name`, which can be opened. Raises what opening it does."""
+        async with await self._storage.open(name) as source:
+            return source.entry
 
     async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
         """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted

@@ -19,7 +19,7 @@ from headgate.web.conditions import expectation
 from headgate.web.expect import deferred
 from headgate.web.exports import ExportRoutes
 from headgate.web.jobs import requested_job_id
-from headgate.web.named import FILE_PATH, name_in_path
+from headgate.web.named import FILE_PATH, name_in_path, text_in_query
 from headgate.web.turns import Turns
 
 __all__ = ["FileRoutes"]
@@ -53,7 +53,7 @@ class FileRoutes:
         """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
         limit = self._limit(request.query.get("limit"))
         order, descending = _order(request.query.get("sort", Order.NAME))
-        after = request.query.get("after", "")
+        after = text_in_query(request, "after") or ""
         place = _place(after, order) if after else None
         async with self._turns.of(request[USER].name):
             entries = await self._storage.list(place, limit + 1, order, descending=descending)

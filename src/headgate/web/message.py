@@ -14,7 +14,7 @@ from headgate.wire.fields import field_value
 __all__ = ["authority", "check_message", "has_faulty_framing", "port_of"]
 
 # RFC 3986, 3.2.2 and 3.2.3: a name, or an address in brackets, and a port. No user: nobody is to be one by a URL.
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+_AUTHORITY = re.compile(r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 
 #: The absolute form of a target (RFC 9112, 3.2.2).
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")

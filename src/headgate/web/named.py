@@ -7,7 +7,7 @@ from aiohttp import web
 from headgate.errors import InvalidName
 from headgate.names import check_name
 
-__all__ = ["FILE_PATH", "name_in_path", "name_in_query"]
+__all__ = ["FILE_PATH", "name_in_path", "name_in_query", "text_in_query"]
 
 #: The path of a file. aiohttp's own pattern for a segment knows no braces.
 FILE_PATH = "/files/{name:[^/]+}"
@@ -21,11 +21,17 @@ def name_in_path(request: web.Request) -> str:
 
 def name_in_query(request: web.Request, field: str) -> str | None:
     """The name that `field` of the query has; None if it is not there. Raises InvalidName."""
+    text = text_in_query(request, field)
+    return None if text is None else check_name(text)
+
+
+def text_in_query(request: web.Request, field: str) -> str | None:
+    """What `field` of the query says, a name or what holds one; None if it is not there. Raises InvalidName."""
     try:
         fields = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="strict"))
     except UnicodeDecodeError:
         raise InvalidName("A file name must be valid UTF-8.") from None
-    return None if field not in fields else check_name(fields[field])
+    return fields.get(field)
 
 
 def _decoded(raw: bytes) -> str:

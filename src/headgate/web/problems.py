@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from headgate.config import Config
-from headgate.errors import Busy, ExportFailed, HeadgateError, RangeNotSatisfiable, ServerError, Unauthorized
+from headgate.errors import Busy, ExportFailed, HeadgateError, NotReady, RangeNotSatisfiable, ServerError, Unauthorized
 from headgate.web.answer import Answer
 from headgate.web.jobs import JOB, job_headers
 from headgate.web.message import check_message, has_faulty_framing
@@ -91,7 +91,7 @@ def problems(config: Config) -> Middleware:
 
 def _told(request: web.Request, error: HeadgateError) -> Answer:
     """An error of ours. What we did wrong is logged; that there is too much to do is not our doing."""
-    if isinstance(error, ServerError) and not isinstance(error, Busy):
+    if isinstance(error, ServerError) and not isinstance(error, Busy | NotReady):
         ours = error.__cause__ if isinstance(error, ExportFailed) else None
         logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
     response = _problem(

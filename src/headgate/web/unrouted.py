@@ -4,8 +4,9 @@ aiohttp has answers for these, but meets an ``Expect`` header before them in its
 shows the header's value and stumbles over one that is not text.
 """
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from headgate.web.answer import Answer
 from headgate.web.expect import deferred
 
 __all__ = ["Unrouted"]
@@ -28,6 +29,8 @@ class Unrouted(web.DynamicResource):
                 allowed |= methods
 
         async def refuse(request: web.Request) -> web.StreamResponse:
+            if request.method == hdrs.METH_OPTIONS and allowed:  # RFC 9110, 9.3.7
+                return Answer(status=204, headers={hdrs.ALLOW: ", ".join(sorted(allowed | {hdrs.METH_OPTIONS}))})
             raise web.HTTPMethodNotAllowed(request.method, allowed) if allowed else web.HTTPNotFound
 
         return web.UrlMappingMatchInfo({}, web.ResourceRoute("*", refuse, self, expect_handler=deferred)), set()
