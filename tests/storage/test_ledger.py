@@ -172,7 +172,7 @@ class Uploads(RuleBasedStateMachine):
     @invariant()
     def the_sums_are_right(self):
         for owner in "ab":
-            stored = sum(p.counted for p in self.published.values() if p.owner == owner)
+            stored = sum(p.size for p in self.published.values() if p.owner == owner)
             promised = sum(account.reserved for account in self.accounts if account.owner == owner)
             assert self.books.owned(owner) == stored + promised <= 200
         assert self.books.total == self.books.owned("a") + self.books.owned("b") <= 300

@@ -168,8 +168,8 @@ async def test_each_server_of_a_host_has_a_cookie_of_its_own(root):
         serving(root.with_name("other"), authenticate=Tokens(LINE)) as other,
         aiohttp.ClientSession(cookie_jar=jar) as client,
     ):
-        one, other = replace(one, client=client), replace(other, client=client)
-        for server in (one, other):
+        servers = [replace(server, client=client) for server in (one, other)]
+        for server in servers:
             assert (await sign_in(server))[0] == 200
-        assert (await call(one, "DELETE", "/session"))[0] == 200
-        assert [(await call(server, "GET", "/jobs"))[0] for server in (one, other)] == [401, 200]
+        assert (await call(servers[0], "DELETE", "/session"))[0] == 200
+        assert [(await call(server, "GET", "/jobs"))[0] for server in servers] == [401, 200]

@@ -53,9 +53,24 @@ def main(argv: Sequence[str]) -> int:
         return error.code
     except (KeyboardInterrupt, click.Abort):
         _leave(128 + signal.SIGINT)
-    except _Ended:
-        _leave(128 + signal.SIGTERM)
+    except _Ended as ended:
+        _leave(128 + ended.number)
+    except OSError as error:
+        return _unsaid(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _unsaid(error)
     return DONE
+
+
+def _unsaid(error: OSError) -> int:
+    """What was to be said could not be: nobody is to take that for a success."""
+    with suppress(OSError):
+        print(f"headgate: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
+    with suppress(OSError):  # what is still to be flushed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _leave(code: int) -> NoReturn:
@@ -66,7 +81,11 @@ def _leave(code: int) -> NoReturn:
 
 
 class _Ended(Exception):
-    """SIGTERM."""
+    """A signal ended it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -114,6 +133,15 @@ class Context:
 Command = Callable[..., Awaitable[None]]
 
 
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A script whose own variable was empty means another server, or somebody else: not the one by default. click takes
+    an empty variable for none."""
+    variable = f"HEADGATE_{(parameter.name or '').upper()}"
+    if value == "" or os.environ.get(variable) == "":
+        raise click.UsageError(f"{variable}, or --{parameter.name}, is empty.")
+    return value
+
+
 def command(function: Command) -> click.Command:
     """A command that speaks to a server: with its options, and run on a loop of its own."""
 
@@ -121,11 +149,12 @@ def command(function: Command) -> click.Command:
     @click.option(
         *("--url", "url"),
         envvar="HEADGATE_URL",
+        callback=_not_empty,
         default="http://127.0.0.1:8080",
         show_default=True,
         help="Where the server is. [env: HEADGATE_URL]",
     )
-    @click.option("--token", envvar="HEADGATE_TOKEN", help="Who you are. [env: HEADGATE_TOKEN]")
+    @click.option("--token", envvar="HEADGATE_TOKEN", callback=_not_empty, help="Who you are. [env: HEADGATE_TOKEN]")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for other programs.")
     @wraps(function)
     def run_it(url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
@@ -149,6 +178,8 @@ def _remote(url: str, token: str | None) -> Remote:
         parsed = URL(url)
         if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
             raise ValueError
+        if token and parsed.user is not None:
+            raise click.UsageError("The URL names a user, and there is a token: say one of them.")
     except ValueError:
         raise click.BadParameter(f"{url!r} is no URL of a server: http://host:port", param_hint="--url") from None
     if token is not None and not token.isprintable():
@@ -157,19 +188,20 @@ def _remote(url: str, token: str | None) -> Remote:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main`; SIGTERM cancels it, as Ctrl-C does."""
-    ended = False
+    """Run `main`; the first signal that is to end it cancels it."""
+    ended = 0
 
     async def run() -> int:
         task = asyncio.current_task()
         assert task is not None
 
-        def end() -> None:
+        def end(number: int) -> None:
             nonlocal ended
-            ended = True
+            ended = ended or number
             task.cancel()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
         return await main
 
     runner = asyncio.Runner()
@@ -179,5 +211,5 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return code
     except asyncio.CancelledError:
         if ended:
-            raise _Ended from None
+            raise _Ended(ended) from None
         raise

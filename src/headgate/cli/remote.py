@@ -8,7 +8,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-__all__ = ["Problem", "Remote", "Unreachable"]
+__all__ = ["NotHeadgate", "Problem", "Remote", "Unreachable"]
 
 #: Seconds in which a connection must be there.
 CONNECT = 20.0
@@ -28,6 +28,15 @@ class Problem(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class NotHeadgate(Problem):
+    """What answers there is no headgate: a proxy's own page, perhaps, or another service."""
+
+    code = "not-headgate"
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status, self.code, f"What answers there ({status}) is not a headgate; is the URL right?")
 
 
 class Remote:
@@ -63,7 +72,18 @@ class Remote:
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """A small call: what it answers, None if that is nothing. Raises Problem, Unreachable."""
         async with self.request(method, path, json=body) as response:
-            return await response.json() if response.status != 204 else None
+            return None if response.status == 204 else await self.told(response)
+
+    @staticmethod
+    async def told(response: aiohttp.ClientResponse) -> Any:
+        """The JSON object that `response` is. Raises NotHeadgate."""
+        try:
+            told = json.loads(await response.text(errors="replace"))
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            raise NotHeadgate(response.status)
+        return told
 
     async def events(self) -> AsyncIterator[tuple[str, Any]]:
         """The events of the jobs: kinds, and what they say. Ends with the connection. Raises Problem, Unreachable."""
@@ -86,12 +106,13 @@ class _Request:
 
     def __init__(self, session: aiohttp.ClientSession, method: str, url: URL, options: dict[str, Any]) -> None:
         self._url = url
-        self._context = session.request(method, url, **options)
+        # A redirect would be followed by another method, and the token would go along.
+        self._context = session.request(method, url, allow_redirects=False, **options)
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
         try:
             response = await self._context.__aenter__()
-            if response.status < 400:
+            if response.status < 300:
                 return response
             try:
                 text = await response.text(errors="replace")
@@ -99,6 +120,9 @@ class _Request:
                 await self._context.__aexit__(None, None, None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
+        if response.status < 400:
+            there = response.headers.get("Location", "another address")
+            raise Problem(response.status, "redirected", f"The server says that it is at {there}; name it by --url.")
         raise _problem(response.status, text)
 
     async def __aexit__(

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headgate.cli.remote import Problem, Remote, Unreachable
-from headgate.cli.transfer import CHUNK, Bar, Counted, LocalError, as_job
+from headgate.cli.remote import NotHeadgate, Problem, Remote, Unreachable
+from headgate.cli.transfer import CHUNK, LAST_CALL, Bar, Changed, Counted, LocalError, as_job, same
 
 __all__ = ["LARGE", "upload_large"]
 
@@ -40,7 +40,7 @@ class _Memory:
 
     def __init__(self, remote: Remote, path: Path, name: str) -> None:
         status = path.stat()
-        told = (remote.url, str(path.resolve()), str(status.st_size), str(status.st_mtime_ns), name)
+        told = (remote.url, str(path.resolve()), *map(str, same(status)), name)
         state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
         key = hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()
         self._file = Path(state).expanduser() / "headgate" / "uploads" / key
@@ -66,6 +66,7 @@ async def upload_large(remote: Remote, path: Path, bar: Bar, *, name: str, on_co
 
     Raises LocalError, Problem, Unreachable.
     """
+    sending: _Sending | None = None
     try:
         memory = _Memory(remote, path, name)
         sending = _Sending(remote, path, bar, name, on_conflict, memory)
@@ -77,6 +78,11 @@ async def upload_large(remote: Remote, path: Path, bar: Bar, *, name: str, on_co
     except asyncio.CancelledError:
         memory.forget()  # its job is terminated
         raise
+    except (Changed, FileNotFoundError) as error:
+        memory.forget()
+        if sending is not None:
+            await sending.terminate()
+        raise LocalError(f"{path}: {Changed().strerror}") from error
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
     return job | {"files": [{"name": job["names"][0], "size": job["bytes_done"]}]}
@@ -90,7 +96,10 @@ class _Sending:
     ) -> None:
         self._remote = remote
         self._path = path
-        self._size = path.stat().st_size
+        status = path.stat()
+        self._size = status.st_size
+        self._was = same(status)
+        self._id: str | None = None
         self._bar = bar
         self._name = name
         self._on_conflict = on_conflict
@@ -101,7 +110,10 @@ class _Sending:
     async def run(self, id_: str) -> Any:
         """Send it as the job `id_`, however many requests that takes."""
         offset, wait, since, lost = -1, SOON, time.monotonic(), False
+        self._id = id_
         while True:
+            if same(self._path.stat()) != self._was:
+                raise Changed
             try:
                 now = await self._probe(id_) if self.known else await self._create(id_)
                 if lost:
@@ -114,7 +126,7 @@ class _Sending:
                 self._memory.forget()
                 job = await self._remote.call("GET", f"jobs/{id_}")
                 if job["state"] != "completed":
-                    raise LocalError(f"{self._path} has changed while it was sent.")
+                    raise Changed
                 return job
             except (Problem, Unreachable) as error:
                 passes = _passes(error) and self.known
@@ -139,15 +151,26 @@ class _Sending:
         metadata = f"filename {b64encode(self._name.encode()).decode()}"
         headers = {"Job-Id": id_, "Upload-Length": str(self._size), "Upload-Metadata": metadata}
         query = {"on_conflict": self._on_conflict} if self._on_conflict else {}
-        async with self._remote.request("POST", "tus/", headers=_VERSION | headers, params=query):
-            pass
+        async with self._remote.request("POST", "tus/", headers=_VERSION | headers, params=query) as response:
+            if "Tus-Resumable" not in response.headers:
+                raise NotHeadgate(response.status)
         self.known = True
         self._memory.set(id_)
         return 0
 
     async def _probe(self, id_: str) -> int:
         async with self._remote.request("HEAD", f"tus/{id_}", headers=_VERSION) as response:
-            return int(response.headers["Upload-Offset"])
+            offset = response.headers.get("Upload-Offset", "")
+            if not (offset.isascii() and offset.isdigit()):
+                raise NotHeadgate(response.status)
+            return int(offset)
+
+    async def terminate(self) -> None:
+        """It is not to be gone on with."""
+        if self._id is not None:
+            with suppress(Problem, Unreachable, TimeoutError):
+                async with asyncio.timeout(LAST_CALL):
+                    await self._remote.call("DELETE", f"jobs/{self._id}")
 
     async def _append(self, id_: str, offset: int) -> None:
         headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}

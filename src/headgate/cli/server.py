@@ -6,6 +6,7 @@ option wins. Exit codes: 0 done, 1 the server could not start, 2 the command lin
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,14 @@ COMMANDS = {"serve": "run the server", "token": "make a token"}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 #: What a flag may be in the environment.
-_FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("", "0", "false", "no", "off"), False)
+_FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+#: Variables that are read elsewhere: by the commands that speak to a server, and by our own tests.
+_OTHERS = ("HEADGATE_URL", "HEADGATE_TOKEN", "HEADGATE_REQUIRE")
+
+#: What Kubernetes tells every container of a service called headgate (its documentation, "Discovering services").
+_KUBERNETES = re.compile(r"HEADGATE_SERVICE_(HOST|PORT(_\w+)?)|HEADGATE_PORT_\d+_\w+")
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
 
 _SIZES: dict[Callable[[str], float], str] = {parse_size: "SIZE", parse_size_or_zero: "SIZE"}
@@ -82,18 +90,27 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         description="Run the server. The environment sets options too: HEADGATE_MAX_FILE_SIZE is --max-file-size.",
     )
 
+    known, warnings, empty = set(_OTHERS), list[str](), list[str]()
+
     def option(flag: str, **settings: Any) -> None:
         variable = "HEADGATE_" + flag.removeprefix("--").replace("-", "_").upper()
-        if variable in environment:
+        known.add(variable)
+        if variable in environment and _is_kubernetes(variable, environment[variable]):
+            warnings.append(f"{variable} is what Kubernetes says of a service called headgate, and no option")
+        elif variable in environment:
             value: Any = environment[variable]
+            if not value:
+                # Not before it is clear that this command is the one: others have the parser, too.
+                empty.append(variable)
             if settings.get("action") == "store_true":
-                value = _FLAGS.get(value.lower())
+                value = _FLAGS.get(value.lower(), False if not value else None)
                 if value is None:
                     command.error(f"{variable} must be true or false, not {environment[variable]!r}")
             # argparse gives a default that is a string to `type`, but does not hold it against `choices`.
-            elif "choices" in settings and value not in settings["choices"]:
+            elif value and "choices" in settings and value not in settings["choices"]:
                 command.error(f"{variable} must be one of {', '.join(settings['choices'])}, not {value!r}")
-            settings["default"] = value
+            if value != "":
+                settings["default"] = value
         command.add_argument(flag, **settings)
 
     defaults = Config()
@@ -130,7 +147,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; needs --tls-key")
     option("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
     option("--log-level", choices=LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
-    command.set_defaults(command=_serve)
+    warnings += [
+        f"{name} is no option that is known"
+        for name in sorted(environment)
+        if name.startswith("HEADGATE_") and name not in known and not _KUBERNETES.fullmatch(name)
+    ]
+    command.set_defaults(command=_serve, warnings=warnings, empty=empty)
 
     command = commands.add_parser(
         "token", help=COMMANDS["token"], description="Print a new token for USER, and its line for the tokens file."
@@ -141,7 +163,15 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _is_kubernetes(variable: str, value: str) -> bool:
+    return variable == "HEADGATE_PORT" and _KUBERNETES_PORT.fullmatch(value) is not None
+
+
 def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.empty:
+        raise ConfigError(f"{arguments.empty[0]} is empty: give it a value, or unset it.")
+    for warning in arguments.warnings:
+        print(f"headgate: warning: {warning}", file=sys.stderr)
     serve(
         Config(
             root=arguments.root,

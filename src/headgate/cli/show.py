@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -89,9 +89,14 @@ class Show:
         if not self._err.is_terminal or self._json:
             yield _NoBar()
             return
-        columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (BarColumn(), _Percent(), _Amount(), _Rate(), _Left())
         with Progress(TextColumn("{task.description}", markup=False), *columns, console=self._err) as progress:
-            yield _RichBar(progress, title)
+            bar = _RichBar(progress, title)
+            try:
+                yield bar
+            except BaseException:
+                bar.failed()
+                raise
 
     def jobs(self, jobs: list[Any]) -> None:
         """All of them, once."""
@@ -206,18 +211,55 @@ class _Lines(_Watch):
             self._said.pop(job["id"], None)
 
 
+class _Percent(ProgressColumn):
+    """How much of it has moved, where it is known how much there is."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if not task.total else f"{100 * task.completed / task.total:3.0f}%")
+
+
+class _Amount(ProgressColumn):
+    """In the units in which everything is told."""
+
+    def render(self, task: Task) -> Text:
+        done = size_text(task.completed)
+        return Text(done if task.total is None else f"{done} of {size_text(task.total)}")
+
+
+class _Rate(ProgressColumn):
+    """While it moves."""
+
+    def render(self, task: Task) -> Text:
+        moves = task.fields["state"] == "running" and task.speed
+        return Text(f"{size_text(task.speed or 0)}/s" if moves else "")
+
+
+class _Left(ProgressColumn):
+    """As long as there is a time that can be told."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        told = task.fields["state"] == "running" and left is not None and task.completed
+        return Text("" if not told or left is None else f"{left // 60:.0f}:{left % 60:02.0f} left")
+
+
 class _RichBar:
     def __init__(self, progress: Progress, title: str) -> None:
         self._progress = progress
         self._title = title
-        self._task = progress.add_task(title, total=None)
+        self._task = progress.add_task(title, total=None, state="running")
 
     def moved(self, done: int, total: int | None) -> None:
         self._progress.update(self._task, completed=done, total=total)
 
     def says(self, state: str) -> None:
         noted = f" [{state}]" if state not in ("running", "finishing", "completed") else ""
-        self._progress.update(self._task, description=self._title + noted)
+        self._progress.update(self._task, description=self._title + noted, state=state)
+
+    def failed(self) -> None:
+        """What was read here and sent is not what was taken there."""
+        self._progress.update(self._task, completed=0, description=f"{self._title} [failed]", state="failed")
+        self._progress.refresh()
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, markup=False)

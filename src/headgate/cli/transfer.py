@@ -1,18 +1,20 @@
 """A transfer as a job of ours: shown while it runs, and terminated if we are interrupted."""
 
 import asyncio
+import errno
 import io
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
 from headgate.cli.remote import Problem, Remote, Unreachable
 
-__all__ = ["CHUNK", "Bar", "Counted", "LocalError", "as_job"]
+__all__ = ["CHUNK", "LAST_CALL", "Bar", "Changed", "Counted", "LocalError", "as_job", "in_thread", "same"]
 
 T = TypeVar("T")
 
@@ -43,30 +45,85 @@ class Bar(Protocol):
         """Something that whoever looks on should read."""
 
 
+def same(status: os.stat_result) -> tuple[int, ...]:
+    """What two looks at a file have in common if it is the same one, and has not changed between them."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Changed(OSError):
+    """A file is not what it was when it began to be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESTALE, "it has changed while it was sent; nothing of it is kept")
+
+
 class Counted(io.FileIO):
-    """A file that tells how much of it has been read, from `offset` on."""
+    """A file that tells how much of it has been read, from `offset` on.
+
+    Its last bytes are given out only if it is still the file that it was when it was opened: whoever has all of it has
+    one file, and not the beginning of one and the end of another. Reading raises Changed otherwise.
+    """
 
     def __init__(self, path: Path, bar: Bar, offset: int = 0) -> None:
         super().__init__(path)
         status = os.fstat(self.fileno())
         if offset:
             self.seek(offset)
+        self._path = path
         self._bar = bar
         self._done = offset
-        #: Bytes; None of what is no file: it ends where it ends.
-        self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._was = same(status)
+        #: Bytes; None of what is no file, or does not know its size, as in /proc: it ends where it ends.
+        self.size = status.st_size if stat.S_ISREG(status.st_mode) and status.st_size else None
         #: What reading it has met.
         self.error: OSError | None = None
 
     def readinto(self, buffer: Any, /) -> int | None:
         try:
             read = super().readinto(buffer)
+            if self.size is not None and (not read or self._done + read >= self.size):
+                self._check(self._done + (read or 0))
         except OSError as error:
             self.error = error
             raise
         self._done += read or 0
         self._bar.moved(self._done, self.size)
         return read
+
+    def _check(self, done: int) -> None:
+        try:
+            is_same = same(os.stat(self._path)) == same(os.fstat(self.fileno())) == self._was and done == self.size
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise Changed
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Call `function`, which may wait for ever, in a thread that nobody waits for when the process ends."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(cast("T", result))
+
+    def run() -> None:
+        result: T | None = None
+        problem: BaseException | None = None
+        try:
+            result = function()
+        except BaseException as error:
+            problem = error
+        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(tell, result, problem)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await outcome
 
 
 async def as_job(remote: Remote, bar: Bar, transfer: Callable[[str], Awaitable[T]], id_: str | None = None) -> T:

@@ -18,21 +18,12 @@ from headgate.sizes import readable
 __all__ = ["Account", "Census", "Ledger", "Possession", "Possessions"]
 
 
-#: Bytes that a file of none counts: what its place on the disk takes.
-EMPTY_FILE = 256
-
-
 @dataclass(frozen=True, slots=True)
 class Possession:
     """Bytes of one published file, and whose they are: None where nobody wrote that down."""
 
     owner: str | None
     size: int
-
-    @property
-    def counted(self) -> int:
-        """Bytes that it counts: an empty file takes a place, too."""
-        return self.size or EMPTY_FILE
 
 
 #: Published files, by inode: names change hands.
@@ -56,8 +47,8 @@ class Census:
     def add(self, inode: int, possession: Possession) -> None:
         """Count a file once, whatever it was before and however many names it has."""
         self.remove(inode)
-        self._sizes[inode], self._owners[inode] = possession.counted, possession.owner
-        self.owned[possession.owner] += possession.counted
+        self._sizes[inode], self._owners[inode] = possession.size, possession.owner
+        self.owned[possession.owner] += possession.size
 
     def remove(self, inode: int) -> None:
         """Do not count a file, if it was counted."""
@@ -174,9 +165,9 @@ class Ledger:
         if not self.counts:
             return
         for possession in published.values():
-            self.promise(owner, possession.counted)
+            self.promise(owner, possession.size)
         for possession in replaced.values():
-            self.promise(possession.owner, -possession.counted)
+            self.promise(possession.owner, -possession.size)
         if self._come is not None:
             for inode in replaced:
                 self._come.pop(inode, None)
