@@ -31,7 +31,8 @@ MAY = {
     "app": {"errors", "config", "jobs", "storage", "transfer", "resumable", "web"},
     "http1": {"errors", "config", "transfer"},
     "cli": {"errors", "config", "names", "sizes", "web", "app", "http1"},
-    "__init__": {"errors", "config", "jobs", "storage", "transfer", "web", "app"},
+    "early": set(),
+    "__init__": {"early", "errors", "config", "jobs", "storage", "transfer", "web", "app"},
     "__main__": {"cli"},
 }
 

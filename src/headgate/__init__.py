@@ -3,6 +3,7 @@
 This is the one door: what is not in ``__all__`` is not promised.
 """
 
+import headgate.early  # noqa: F401 - first: what it does is for while the others are loaded
 from headgate.app import JOBS, create_app
 from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, HeadgateError, Refused, StorageUnusable

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -119,7 +120,7 @@ def create_app(
 
 def local_storage(config: Config) -> Storage:
     return LocalStorage(
-        config.root,
+        Path(config.root),
         threads=config.storage_threads,
         quota=config.quota,
         quota_per_owner=config.quota_per_owner,

@@ -33,7 +33,7 @@ class Config:
     """
 
     #: Where published files live; staged ones in ``.staging`` below it. Made if only its last segment is missing.
-    root: Path = Path("uploads")
+    root: Path | str = Path("uploads")
 
     #: What happens when a name is taken and the request does not say. Nothing is ever lost by asking again.
     on_conflict: OnConflict = OnConflict.REJECT

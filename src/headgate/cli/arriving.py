@@ -27,7 +27,8 @@ KEPT_FOR = 24 * 3600.0
 #: Characters of an entity tag that a file's name has room for.
 LONGEST_TAG = 120
 
-_PREFIX, _SUFFIX = ".headgate-", ".part"
+_PREFIX = ".headgate-"
+_SUFFIX = ".part"
 
 
 class Arriving:

@@ -7,9 +7,11 @@ is full lines are dropped, and counted, and the number is told when somebody rea
 import atexit
 import logging
 import logging.handlers
+import os
 import queue
 import threading
 import warnings
+from contextlib import suppress
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -25,12 +27,10 @@ PATIENCE = 1.0
 
 def set_up_logging(level: str) -> None:
     """Log from `level` on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MOST_WAITING)
     queued = _Queued(waiting)
     logging.basicConfig(handlers=[queued], level=level.upper())
-    writer = threading.Thread(target=_write, args=(waiting, handler, queued), name="headgate-log", daemon=True)
+    writer = threading.Thread(target=_write, args=(waiting, queued), name="headgate-log", daemon=True)
     writer.start()
     atexit.register(_end, waiting, writer)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
@@ -58,13 +58,24 @@ class _Queued(logging.handlers.QueueHandler):
             self.dropped += 1
 
 
-def _write(waiting: "queue.Queue[logging.LogRecord | None]", handler: logging.Handler, queued: _Queued) -> None:
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _write(waiting: "queue.Queue[logging.LogRecord | None]", queued: _Queued) -> None:
+    # Not by a handler of logging's: at the end of the process it would be waited for, and for whom it waits for.
     while (record := waiting.get()) is not None:
-        handler.handle(record)
+        _write_one(record)
         if queued.dropped:
             dropped, queued.dropped = queued.dropped, 0
             text = f"{dropped} lines of the log were dropped: nobody read them"
-            handler.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
+            _write_one(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
+
+
+def _write_one(record: logging.LogRecord) -> None:
+    line = (_FORMAT.format(record) + "\n").encode(errors="backslashreplace")
+    with suppress(OSError):  # there is nobody left to be told
+        while line:
+            line = line[os.write(2, line) :]
 
 
 def _end(waiting: "queue.Queue[logging.LogRecord | None]", writer: threading.Thread) -> None:

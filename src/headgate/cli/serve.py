@@ -56,10 +56,10 @@ class ServeOptions:
 
 def serve(config: Config, options: ServeOptions) -> None:
     """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
+    set_up_logging(options.log_level)
     authenticate = _authenticate(config, options)
     tls = _tls_context(options)
     check_aiohttp()
-    set_up_logging(options.log_level)
     _raise_descriptor_limit()
     settle_memory()
     with contextlib.suppress(KeyboardInterrupt):
@@ -93,7 +93,7 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
             raise OSError(_unreachable(options, error)) from error
         host = f"[{options.host}]" if ":" in options.host else options.host
         scheme = "http" if tls is None else "https"
-        print(f"headgate: {scheme}://{host}:{port}/ root {config.root.resolve()}", flush=True)
+        print(f"headgate: {scheme}://{host}:{port}/ root {Path(config.root).resolve()}", flush=True)
         await stop.wait()
         stop.clear()
         await _drain(app, config, runner, listener, stop)

@@ -223,7 +223,7 @@ class _Amount(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         done = size_text(task.completed)
-        return Text(done if task.total is None else f"{done} of {size_text(task.total)}")
+        return Text(done if task.total is None else f"{done}/{size_text(task.total)}")
 
 
 class _Rate(ProgressColumn):

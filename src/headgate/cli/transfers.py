@@ -7,6 +7,7 @@ Rules of this room:
 - What is uploaded is one file as it was at one time, or nothing.
 """
 
+import asyncio
 import io
 import os
 import re
@@ -37,6 +38,9 @@ async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_c
         raise LocalError(f"{path}: {error}") from error
     try:
         counted = await in_thread(lambda: Counted(path, bar))  # a named pipe waits for somebody who writes
+    except asyncio.CancelledError:
+        bar.note(f"interrupted; nothing of {path} was sent")
+        raise
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
     if (counted.size or 0) >= LARGE:

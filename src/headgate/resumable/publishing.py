@@ -27,6 +27,7 @@ from headgate.pools import DIGESTS
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
+from headgate.sizes import readable
 from headgate.storage import Entry, Published
 from headgate.transfer.receive import OnReceived, ReceivedFile, approve
 from headgate.wire.digests import ALGORITHMS
@@ -99,7 +100,7 @@ class Publisher:
         parts = self._parts.of(upload)
         total = sum(part.offset for part in parts)
         if total > self._config.max_file_size:
-            raise TooLarge(f"A file may have {self._config.max_file_size} bytes.")
+            raise TooLarge(f"A file may have {readable(self._config.max_file_size)}.")
         await kept.cut(0)
         upload.job.reset(0)
         upload.job.bytes_total = total

@@ -33,6 +33,7 @@ from headgate.jobs import Job, Lease
 from headgate.memory import Data
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record
+from headgate.sizes import readable
 from headgate.storage import Kept
 from headgate.transfer.body import Body
 from headgate.transfer.gated import through
@@ -186,10 +187,10 @@ class Upload:
                 raise OffsetMismatch(start, append.offset)
             length = append.agreed(start, sender.length, self.record.length)
             if (length or 0) > config.max_file_size:
-                raise TooLarge(f"A file may have {config.max_file_size} bytes.")
+                raise TooLarge(f"A file may have {readable(config.max_file_size)}.")
             limit = (config.max_file_size if length is None else length) - start
             if (sender.length or 0) > limit:
-                raise TooLarge(f"The upload may have {start + limit} bytes.")
+                raise TooLarge(f"The upload may have {readable(start + limit)}.")
             if length is not None:
                 await self.kept.reserve(limit, limit)
             job.bytes_total = length

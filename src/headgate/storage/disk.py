@@ -97,7 +97,12 @@ def open_staging(root: int) -> int:
 def open_own(label: str, flags: int, directory: int) -> int:
     """Open the regular file `label` of the staging directory. What else bears such a name counts as absent; a FIFO is
     not waited for. Raises OSError. Blocks."""
-    fd = os.open(label, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    try:
+        fd = os.open(label, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file") from None
+        raise
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")

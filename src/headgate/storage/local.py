@@ -214,8 +214,8 @@ class LocalStorage:
             else:
                 for fd in opened:
                     os.close(fd)
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            hint = _HINTS.get(error.errno or 0, "")
+            reason = error.strerror or str(error)
+            hint = _HINTS.get(error.errno or 0, "") if reason == os.strerror(error.errno or 0) else ""
             raise StorageUnusable(f"{self._root} cannot hold uploads: {reason}{hint}") from error
         if self._needs_owners and not disk.knows_owners:
             disk.close()

@@ -14,6 +14,7 @@ from headgate.errors import (
     UnsupportedMedia,
 )
 from headgate.memory import Data
+from headgate.sizes import readable
 from headgate.transfer.digester import Digester
 from headgate.transfer.direct import direct_reader
 from headgate.transfer.watch import Waited
@@ -105,7 +106,7 @@ class Body:
             return data
         self.consumed += len(data) - len(held)
         if self.consumed > self._limit:
-            raise TooLarge(f"The body may have {self._limit} bytes.")
+            raise TooLarge(f"The body may have {readable(self._limit)}.")
         if self._digester is not None:
             # Whoever is stopped here has lost it; what is to be held against a digest is kept whole or not at all.
             await self._digester.take(data[len(held) :])

@@ -10,7 +10,7 @@ Rules of this room, beside those of ``send``:
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from typing import cast
 
 from aiohttp import HttpVersion11, web
@@ -38,7 +38,7 @@ AGAIN = 0.05
 
 
 async def send_generated(
-    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes, None], waited: Waited
+    job: Job, request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes], waited: Waited
 ) -> None:
     """Send what `chunks` yields as the body of `response`, chunked.
 
@@ -48,7 +48,7 @@ async def send_generated(
     The generator is closed however this ends. Raises as `send_stored` does, and ExportFailed if the generator raised.
     """
     gathering = _Gathering(job, request)
-    async with contextlib.aclosing(chunks):
+    async with _closing(chunks):
         with aborting(request, response), contextlib.closing(gathering):
             more = await gathering.gather(chunks, most=0, send=False)
             if request.version >= HttpVersion11:
@@ -79,6 +79,17 @@ async def send_generated(
             job.finish()
 
 
+@contextlib.asynccontextmanager
+async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    """Close `chunks` in the end, if it is what can be closed: a generator, or something like one."""
+    try:
+        yield
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
 class _Gathering:
     """Chunks on their way from a generator to the client of `request`."""
 
@@ -107,7 +118,7 @@ class _Gathering:
         self._size = 0
         return data
 
-    async def gather(self, chunks: AsyncGenerator[bytes, None], most: int = GATHER, *, send: bool = True) -> bool:
+    async def gather(self, chunks: AsyncIterator[bytes], most: int = GATHER, *, send: bool = True) -> bool:
         """Gather until there are `most` bytes, or as many as the job's gate or the loop's patience allow. False at the
         end. What there is meanwhile goes out when the loop has a turn, which is when the generator waits, if it may
         (`send`).

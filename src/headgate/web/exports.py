@@ -5,7 +5,8 @@ POST /export    POST /export/terminate
 
 import contextlib
 import inspect
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
@@ -40,23 +41,23 @@ ZIP_NAME = "files.zip"
 #: nginx is to hand on what comes, as it comes: what it has buffered nobody can pause or take back.
 UNBUFFERED = {"X-Accel-Buffering": "no"}
 
-#: A generated export: an async generator function of bytes. It is called with the request if it takes an argument.
-Export = Callable[..., AsyncGenerator[bytes, None]]
+#: A generated export: an async generator function of bytes, or a function that says by its annotation that it returns
+#: an async iterator of them. It is called with the request if it takes an argument.
+Export = Callable[..., AsyncIterator[bytes]]
 
 
 def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
     """A copy of `exports` whose functions all take the request.
 
-    Raises ConfigError for what is not an async generator function of at most one argument, InvalidName for a name.
+    Raises ConfigError for what is no such function of at most one argument, InvalidName for a name.
     """
     return {check_name(name): _taking_request(name, function) for name, function in (exports or {}).items()}
 
 
 def _taking_request(name: str, function: Export) -> Export:
-    if not inspect.isasyncgenfunction(function) and not inspect.isasyncgenfunction(
-        getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable, but what calling it gives
-    ):
-        raise ConfigError(f"The export {name!r} is not an async generator function.")
+    called = getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable, but what calling it gives
+    if not any(inspect.isasyncgenfunction(each) or _returns_iterator(each) for each in (function, called)):
+        raise ConfigError(f"The export {name!r} is no async generator function, and says of no async iterator.")
     match len(inspect.signature(function).parameters):
         case 0:
             return lambda request: function()
@@ -64,6 +65,14 @@ def _taking_request(name: str, function: Export) -> Export:
             return function
         case _:
             raise ConfigError(f"The export {name!r} must take the request, or nothing.")
+
+
+def _returns_iterator(function: object) -> bool:
+    """Does `function` say that it returns an async iterator, and is no coroutine function, which would be awaited?"""
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        return False
+    told = getattr(function, "__annotations__", {}).get("return")
+    return told is not None and re.search(r"\bAsync(Iterator|Iterable|Generator)\b", str(told)) is not None
 
 
 class ExportRoutes:

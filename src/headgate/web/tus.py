@@ -28,6 +28,7 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
+from headgate.sizes import readable
 from headgate.storage import Entry, Storage
 from headgate.transfer.body import Body, media_type
 from headgate.web.answer import Answer, tell
@@ -111,7 +112,7 @@ class TusRoutes:
         with_bytes = await self._brings_bytes(request)
         sender = RequestSender(request, self._config, digester_of(request))
         if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
-            raise TooLarge(f"The upload is to have {plan.length} bytes.")
+            raise TooLarge(f"The upload is to have {readable(plan.length)}.")
         id_ = requested_job_id(request)
         upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
         request[JOB] = upload.job
