@@ -93,13 +93,17 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
             raise OSError(_unreachable(options, error)) from error
         host = f"[{options.host}]" if ":" in options.host else options.host
         scheme = "http" if tls is None else "https"
-        print(f"headgate: {scheme}://{host}:{port}/ root {Path(config.root).resolve()}", flush=True)
+        print(f"headgate: {scheme}://{host}:{port}/ root {_whole(config.root)}", flush=True)
         await stop.wait()
         stop.clear()
         await _drain(app, config, runner, listener, stop)
     finally:
         await listener.close()
         await runner.cleanup()
+
+
+def _whole(root: Path | str) -> Path:
+    return Path(root).resolve()
 
 
 def _is_watched(request: web.BaseRequest) -> bool:

@@ -75,8 +75,7 @@ class ResumableUploads:
         """Go on with what other processes left. Raises StorageFailed."""
         for id_ in await self._storage.all_kept():
             try:
-                kept = await self._storage.find_kept(id_, owner_of)
-                if kept is not None:
+                if (kept := await self._storage.find_kept(id_, owner_of)) is not None:
                     await self._adopt(kept)
             except HeadgateError as error:  # one that cannot be gone on with keeps no server down
                 logger.error("the resumable upload %s cannot be gone on with: %s (%r)", id_, error, error.__cause__)
@@ -147,8 +146,12 @@ class ResumableUploads:
     async def _has_its_file(self, upload: Upload) -> bool:
         """Is what `upload` was published as still there? Whoever is told that it is complete sends nothing more."""
         outcome = upload.record.outcome
-        if outcome is None or outcome.part_of is not None:
+        if outcome is None:
             return True
+        if outcome.part_of is not None:  # as long as the whole has it
+            with contextlib.suppress(UploadNotFound, UploadGone):
+                return bool(await self.find(outcome.part_of, upload.record.protocol, owner=upload.record.owner))
+            return False
         there = await self._storage.look(outcome.name)
         return there is not None and there.etag == outcome.etag
 
@@ -232,8 +235,7 @@ class ResumableUploads:
     async def completed(self, upload: Upload) -> None:
         """Wait until `upload`, whose bytes are all there, is published, or is to wait for others. Raises what stands
         against it."""
-        task = self.complete(upload)
-        if task is not None:
+        if (task := self.complete(upload)) is not None:
             await asyncio.shield(task)
 
     async def remove(self, upload: Upload, *, by: str) -> None:
@@ -253,8 +255,7 @@ class ResumableUploads:
             await upload.job.wait_ended()
 
     def _unattended(self, job: Job) -> None:
-        upload = self._uploads.get(job.id, job.owner)
-        if upload is not None:
+        if (upload := self._uploads.get(job.id, job.owner)) is not None:
             self._track(asyncio.create_task(self._end(upload)))
 
     async def _end(self, upload: Upload) -> None:

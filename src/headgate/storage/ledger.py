@@ -127,6 +127,11 @@ class Ledger:
         """Bytes that `owner` may still be promised; below 0 where a limit was lowered."""
         return min(self._room, self._quotas_leave(owner))
 
+    def admit(self, owner: str, beside: int) -> None:
+        """See ``Account.admit``."""
+        if self._quotas_leave(owner) < 0 or self._room < beside:
+            self.refuse(owner, beside if self._quotas_leave(owner) >= beside else 0)
+
     def refuse(self, owner: str, size: int) -> None:
         """Raise what stands against promising `owner` `size` bytes more, in numbers."""
         left = self._quotas_leave(owner)
@@ -204,10 +209,10 @@ class Account:
         ledger.promise(self.owner, more)
         ledger.make_room(-more)
 
-    def admit(self) -> None:
-        """May there be one more upload, be it of no bytes? Raises QuotaExceeded or StorageFull."""
-        if self._ledger.available(self.owner) < 0:
-            self._ledger.refuse(self.owner, 0)
+    def admit(self, beside: int) -> None:
+        """May there be one more upload, be it of no bytes, and has the disk `beside` bytes that no quota counts? Raises
+        QuotaExceeded or StorageFull."""
+        self._ledger.admit(self.owner, beside)
 
     def has(self, size: int) -> None:
         """The upload has `size` bytes on the disk now, whatever was known of it; its promise beyond them is kept."""

@@ -35,7 +35,7 @@ from headgate.storage.ledger import Ledger
 from headgate.storage.listing import Listings
 from headgate.storage.source import LocalSource, open_source
 from headgate.storage.staged import create_locked
-from headgate.storage.staging import LocalStage, reserve
+from headgate.storage.staging import LocalStage, admit
 from headgate.storage.sweeper import sweep
 
 __all__ = ["LocalStorage"]
@@ -151,7 +151,7 @@ class LocalStorage:
         cost = len(record) + RECORD_COST
         account = self.ledger.open(written(owner))
         try:  # an upload of no bytes takes some, too
-            await reserve(self._disk, self.ledger, account, cost, cost)
+            await admit(self._disk, self.ledger, account, cost)
         finally:
             account.close()
         found = await uninterrupted(self._disk.run_sync(lambda: create_kept(self._disk, id, owner, record)))

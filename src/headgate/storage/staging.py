@@ -28,7 +28,7 @@ from headgate.storage.ledger import Account, Ledger, Possession
 from headgate.storage.publication import Publication, StagedFile
 from headgate.storage.staged import LocalStaged, create_locked
 
-__all__ = ["STEP", "LocalStage", "reserve"]
+__all__ = ["STEP", "LocalStage", "admit", "reserve"]
 
 #: Bytes promised at once to an upload that did not tell its length: few enough that a hundred of them do not hold much
 #: that they never need, and enough that the disk is not asked after every chunk.
@@ -43,9 +43,7 @@ _numbers = count()
 async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most: int) -> None:
     """Have `account` promised so many bytes of what `disk` has, as ``Stage.reserve()`` says."""
     if not most and not account.reserved:  # a file of no bytes needs a place, too
-        if time.monotonic() - ledger.measured_at >= MEASURE:
-            ledger.measured(await disk.free(), time.monotonic())
-        account.admit()
+        await admit(disk, ledger, account, 0)
         return
     if time.monotonic() - ledger.measured_at < MEASURE:
         with suppress(StorageFull):  # what was freed since does not show in the last measure
@@ -53,6 +51,13 @@ async def reserve(disk: Disk, ledger: Ledger, account: Account, least: int, most
             return
     ledger.measured(await disk.free(), time.monotonic())
     account.reserve(least, most)
+
+
+async def admit(disk: Disk, ledger: Ledger, account: Account, beside: int) -> None:
+    """See to it that `account` may have one more file, and the disk `beside` bytes of ours that no quota counts."""
+    if time.monotonic() - ledger.measured_at >= MEASURE:
+        ledger.measured(await disk.free(), time.monotonic())
+    account.admit(beside)
 
 
 class LocalStage:

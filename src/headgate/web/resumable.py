@@ -12,6 +12,7 @@ from headgate.config import Config
 from headgate.errors import (
     HeadgateError,
     MalformedRequest,
+    Refused,
     ServerError,
     ShuttingDown,
     UploadGone,
@@ -67,7 +68,8 @@ def final(handler: Handler) -> Handler:
             job = request.get(JOB)
             over = job is not None and job.state in (State.TERMINATED, State.FAILED)
             passing = isinstance(error, ServerError | ShuttingDown)
-            if over and not passing and (error.status in _TRIED_AGAIN or error.status >= 500):
+            refused = isinstance(error, Refused) or error.status in _TRIED_AGAIN or error.status >= 500
+            if over and refused and not passing:
                 error.status = UploadGone.status
             raise
 

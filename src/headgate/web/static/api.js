@@ -50,6 +50,26 @@ export const terminate = (id) => call("DELETE", `jobs/${id}`);
 export const files = (after) => call("GET", after ? `files?after=${encodeURIComponent(after)}` : "files");
 export const deleteFile = (name) => call("DELETE", `files/${encodeURIComponent(name)}`);
 
+/** Is the chosen `file` not what it was when it was chosen? A browser then gives none of its bytes. */
+export async function isChanged(file) {
+  try {
+    await file.slice(Math.max(0, file.size - 1)).arrayBuffer();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** Milliseconds between looks at a file that is being sent. */
+const LOOK = 1000;
+
+/** Call `act` when `file` has changed; returns what `clearInterval` takes. */
+export const whenChanged = (file, act) => setInterval(async () => (await isChanged(file)) && act(), LOOK);
+
+/** What is told of such a file. */
+export const changed = (file) =>
+  new Problem({ status: 400, code: "changed", title: `${file.name} has changed; choose it again.` });
+
 /** A UUID (v4). `crypto.randomUUID` is there only where the page came over TLS or from this machine. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -18,18 +18,22 @@ const stepOf = (rate) =>
 const byId = (id) => document.getElementById(id);
 
 export class JobList {
-  /** `say(text)`: to be read out. `complain(problem)`: to be shown. `onEnded(job)`: a transfer has ended. */
-  constructor({ say, complain, onEnded }) {
-    this.say = say;
-    this.complain = complain;
-    this.onEnded = onEnded;
+  /**
+   * `say(text)`: to be read out. `complain(problem)`: to be shown. `onEnded(job)`: a transfer has ended. `onState(job)`:
+   * the server tells of a transfer of this page. `waysOf(job)`: what can be done about one that has failed, as pairs of
+   * words and what they do. `onDismissed(id)`: nobody wants to see it any more.
+   */
+  constructor({ say, complain, onEnded, onState, waysOf, onDismissed }) {
+    Object.assign(this, { say, complain, onEnded, onState, waysOf, onDismissed });
     this.rows = new Map();
+    this.me = null; // the name of whoever looks on
+    this.uploaded = 0; // by this page
   }
 
   /** All that the server knows. What it does not know any more is gone, but for what this page has begun itself. */
   replaceAll(jobs) {
     const known = new Set(jobs.map((job) => job.id));
-    for (const [id, row] of this.rows) if (!known.has(id) && !row.own) this.remove(id);
+    for (const [id, row] of this.rows) if (!known.has(id) && !row.own && !row.failure) this.remove(id);
     const live = jobs.filter((job) => !ENDED.includes(job.state));
     // Of the ended ones the last, and those that were not known to have ended.
     const ended = jobs
@@ -46,7 +50,9 @@ export class JobList {
     if ((ended && !ENDED.includes(job.state)) || job.updated_at < row.job?.updated_at) return;
     row.known = true;
     const detail = ["failed", "terminated"].includes(job.state) ? row.detail : undefined;
-    this.show(row, { ...job, detail });
+    // What was chosen has its name, though the server may have refused it, or not come to it yet.
+    this.show(row, { ...job, names: job.names.length ? job.names : (row.names ?? []), detail });
+    if (row.own) this.onState(job);
   }
 
   /** A transfer of this page, which the server may not know yet, or not any more. */
@@ -54,6 +60,7 @@ export class JobList {
     const row = this.rows.get(id) ?? (changes.names && this.add(id));
     if (!row) return; // whoever began it has signed out
     row.own = true;
+    row.names = changes.names ?? row.names;
     row.detail = changes.detail ?? row.detail;
     this.show(row, { ...row.job, ...changes, id });
   }
@@ -66,12 +73,20 @@ export class JobList {
 
   clear() {
     for (const id of [...this.rows.keys()]) this.remove(id);
+    this.uploaded = 0;
+    this.count();
   }
 
   remove(id) {
-    this.rows.get(id).element.remove();
+    this.rows.get(id)?.element.remove();
     this.rows.delete(id);
     this.count();
+  }
+
+  dismiss(id) {
+    this.onDismissed(id);
+    this.remove(id);
+    byId("transfers-title").focus();
   }
 
   add(id) {
@@ -81,7 +96,7 @@ export class JobList {
       element,
       ...{ name: find(".name"), direction: find(".direction"), state: find(".state"), facts: find(".facts") },
       ...{ progress: find("progress"), controls: find(".controls"), hold: find(".hold") },
-      ...{ terminate: find(".terminate"), slider: find(".rate"), limit: find("output") },
+      ...{ terminate: find(".terminate"), slider: find(".rate"), limit: find("output"), ways: find(".ways") },
     };
     row.hold.addEventListener("click", () =>
       this.ask(api.change(id, { state: row.job.state === "paused" ? "running" : "paused" })),
@@ -148,12 +163,43 @@ export class JobList {
     row.hold.disabled = row.slider.disabled = !known;
     row.slider.setAttribute("aria-label", `Limit of ${title}`);
     this.showSlider(row);
-    if (before?.state !== job.state) {
+    row.seen ||= row.own || !ended;
+    const failure = row.seen && this.isFailure(job);
+    if (before?.state !== job.state || failure !== row.failure) {
+      if (row.own && job.kind === "upload" && job.state === "completed" && before?.state !== "completed") this.uploaded += 1;
+      row.failure = failure;
       this.place(row, ended);
       this.count();
+    }
+    if (failure) this.showWays(row, job, title);
+    row.ways.hidden = !failure;
+    if (before?.state !== job.state) {
       if (before !== undefined) this.say(`${title}: ${state}. ${ended ? words.reason(job) : ""}`);
       if (ended) this.onEnded(job, before !== undefined);
     }
+  }
+
+  /** Has it failed, but for what whoever looks on has done themselves? */
+  isFailure(job) {
+    return job.state === "failed" || (job.state === "terminated" && Boolean(job.ended_by) && job.ended_by !== this.me);
+  }
+
+  /** What can be done about `job`, which has failed. */
+  showWays(row, job, title) {
+    const ways = [...this.waysOf(job), ["Dismiss", () => this.dismiss(job.id)]];
+    const words = ways.map(([text]) => text).join();
+    if (row.ways.dataset.words === words) return; // whoever is about to press one keeps it
+    row.ways.dataset.words = words;
+    row.ways.replaceChildren(
+      ...ways.map(([text, act]) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = text;
+        button.setAttribute("aria-label", `${text} ${title}`);
+        button.addEventListener("click", act);
+        return button;
+      }),
+    );
   }
 
   showSlider(row) {
@@ -170,7 +216,7 @@ export class JobList {
   }
 
   place(row, ended) {
-    const list = byId(ended ? "ended" : "live");
+    const list = byId(row.failure ? "failed" : ended ? "ended" : "live");
     if (row.element.parentElement !== list) {
       const focused = row.element.contains(document.activeElement);
       list.prepend(row.element);
@@ -183,7 +229,11 @@ export class JobList {
 
   count() {
     const ended = byId("ended").childElementCount;
-    byId("nothing-live").hidden = byId("live").childElementCount > 0;
+    const failed = byId("failed").childElementCount;
+    byId("failed").hidden = failed === 0;
+    byId("nothing-live").hidden = byId("live").childElementCount + failed > 0;
+    byId("summary").hidden = failed === 0 && this.uploaded < 2;
+    byId("summary").textContent = failed ? `${this.uploaded} uploaded, ${failed} failed` : `${this.uploaded} uploaded`;
     byId("ended-box").hidden = ended === 0;
     byId("ended-count").textContent = `(${ended})`;
   }

@@ -28,6 +28,9 @@ let listing;
 const jobs = new JobList({
   say,
   complain,
+  onState: (job) => transfers.onState(job),
+  waysOf: (job) => transfers.waysOf(job),
+  onDismissed: (id) => transfers.chosen.delete(id),
   onEnded(job, seen) {
     transfers.over(job.id);
     if (seen && job.kind === "upload" && job.state === "completed") {
@@ -37,6 +40,8 @@ const jobs = new JobList({
   },
 });
 const transfers = new Transfers(jobs);
+let signedIn = false;
+let signingOut = false;
 const files = new FileList({ onExport: (name) => transfers.export(name), say, complain });
 
 let watch = null;
@@ -67,6 +72,16 @@ async function start() {
   byId("signed-in").hidden = here.user === null;
   byId("who").hidden = here.user === null || !here.sign_in;
   byId("connection").textContent = "";
+  // Whoever was here, and is not any more, though they did not go.
+  if (here.user !== null || signingOut) {
+    byId("signed-out").textContent = "";
+  } else if (signedIn) {
+    byId("signed-out").textContent =
+      "You were signed out, because the server does not know your token any more. What this page was sending has stopped.";
+  }
+  byId("signed-out").hidden = byId("signed-out").textContent === "";
+  signedIn = here.user !== null;
+  signingOut = false;
   if (here.user === null) {
     transfers.stop();
     jobs.clear();
@@ -74,6 +89,7 @@ async function start() {
     byId("token").focus();
     return;
   }
+  jobs.me = here.user.name;
   byId("name").textContent = here.user.admin ? `${here.user.name} (admin)` : here.user.name;
   watch = new Watch({
     onSnapshot(all) {
@@ -111,6 +127,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
 });
 
 byId("sign-out").addEventListener("click", async () => {
+  signingOut = true;
   try {
     await api.signOut();
   } catch (problem) {

@@ -1,6 +1,6 @@
 // One upload that survives its connection, its server's restart, and, if the file is chosen again, its page: by tus.
 
-import { Problem, newId, problemOf } from "./api.js";
+import { Problem, changed, isChanged, newId, problemOf, terminate, whenChanged } from "./api.js";
 
 /** Bytes from which on a file is worth more than one request. */
 export const LARGE = 8 * 1024 * 1024;
@@ -61,15 +61,20 @@ export class ResumableUpload {
   async run() {
     let [offset, wait] = [-1, SOON];
     while (!this.stopped) {
+      await this.resumed;
+      if (this.stopped) return;
       try {
+        await this.check();
         const now = this.known ? await this.probe() : await this.create();
         if (now > offset) wait = SOON;
         offset = now;
-        if (offset < this.file.size) await this.append(offset);
+        await this.append(offset);
         remembered(this.file, null);
         return;
       } catch (problem) {
         if (this.stopped) return;
+        if (this.resumed) continue;
+        if (problem.code === "lost") await this.check();
         if (!passes(problem)) {
           remembered(this.file, null);
           throw problem;
@@ -83,7 +88,31 @@ export class ResumableUpload {
   /** Leave it as it is. */
   stop() {
     this.stopped = true;
+    this.resume();
     this.request?.abort();
+  }
+
+  /** It is paused: its connection is of more use to others. */
+  pause() {
+    if (this.resumed) return;
+    this.resumed = new Promise((resolve) => {
+      this.goOn = resolve;
+    });
+    this.request?.abort();
+  }
+
+  resume() {
+    const goOn = this.goOn;
+    this.resumed = this.goOn = undefined;
+    goOn?.();
+  }
+
+  /** Rejects if the file is another than the one that was chosen; then the upload is ended, too. */
+  async check() {
+    if (!(await isChanged(this.file))) return;
+    remembered(this.file, null);
+    if (this.known) await terminate(this.id).catch(() => {});
+    throw changed(this.file);
   }
 
   /** Begin it; the server has 0 bytes then. */
@@ -109,16 +138,24 @@ export class ResumableUpload {
   }
 
   async append(offset) {
-    const type = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": offset };
-    await this.send("PATCH", `tus/${this.id}`, type, this.file.slice(offset));
+    const size = this.file.size;
+    // The last byte goes when it is sure that those before it were of the file that was chosen.
+    for (const [from, to] of [[offset, size - 1], [Math.max(offset, size - 1), size]]) {
+      if (from >= to) continue;
+      if (to === size) await this.check();
+      const type = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": from };
+      await this.send("PATCH", `tus/${this.id}`, type, this.file.slice(from, to));
+    }
   }
 
   send(method, path, headers = {}, body = null) {
     return new Promise((resolve, reject) => {
       const request = (this.request = new XMLHttpRequest());
+      const looking = body && whenChanged(this.file, () => request.abort());
       request.open(method, path);
       for (const [name, value] of Object.entries({ ...VERSION, ...headers })) request.setRequestHeader(name, value);
       request.addEventListener("loadend", () => {
+        clearInterval(looking);
         if (request.status >= 200 && request.status < 300) resolve(request);
         else reject(request.status ? problemOf(request.status, request.responseText) : new Problem());
       });

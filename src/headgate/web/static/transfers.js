@@ -9,13 +9,20 @@ import { LARGE, ResumableUpload } from "./resumable.js";
  */
 const AT_ONCE = 2;
 
+/** Connections that transfers may have together: one is left for the events, and one for everything else. */
+const CONNECTIONS = 4;
+
+/** Whose turn it is: so many at once in each of `queues`, which share the connections. */
 class Queue {
-  constructor() {
+  constructor(queues) {
+    this.queues = queues;
+    queues.push(this);
     this.running = 0;
+    this.paused = 0; // have given their turn up, and keep their connection
     this.waiting = [];
   }
 
-  /** Call `start(done)` when it is its turn; return a function that takes it out of the queue, if that is not yet. */
+  /** Call `start(turn)` when it is its turn; return a function that takes it out of the queue, if that is not yet. */
   add(start) {
     this.waiting.push(start);
     this.next();
@@ -26,23 +33,45 @@ class Queue {
     };
   }
 
+  get connections() {
+    return this.queues.reduce((sum, queue) => sum + queue.running + queue.paused, 0);
+  }
+
   next() {
-    while (this.running < AT_ONCE && this.waiting.length) {
-      this.running += 1;
-      let over = false;
-      const done = () => {
-        if (over) return;
-        over = true;
-        this.running -= 1;
-        this.next();
-      };
+    while (this.running < AT_ONCE && this.connections < CONNECTIONS && this.waiting.length) {
+      const turn = new Turn(this);
       try {
-        this.waiting.shift()(done);
+        this.waiting.shift()(turn);
       } catch (error) {
-        done(); // one that cannot begin holds up no other
+        turn.end(); // one that cannot begin holds up no other
         throw error;
       }
     }
+  }
+
+  nextOfAll() {
+    for (const queue of this.queues) queue.next();
+  }
+}
+
+/** One transfer's turn in `queue`. A paused one gives it up to the next, with its connection or without. */
+class Turn {
+  constructor(queue) {
+    this.queue = queue;
+    this.state = "running";
+    queue.running += 1;
+  }
+
+  become(state) {
+    if (this.state === "over" || this.state === state) return;
+    if (this.state in this.queue) this.queue[this.state] -= 1;
+    this.state = state;
+    if (state in this.queue) this.queue[state] += 1;
+    this.queue.nextOfAll();
+  }
+
+  end() {
+    this.become("over");
   }
 }
 
@@ -52,8 +81,11 @@ export class Transfers {
   /** `jobs`: the list that shows them. */
   constructor(jobs) {
     this.jobs = jobs;
-    this.uploads = new Queue();
-    this.exports = new Queue();
+    const queues = [];
+    this.uploads = new Queue(queues);
+    this.exports = new Queue(queues);
+    this.chosen = new Map(); // what each upload sends, and how, for as long as it may be tried again
+    this.turns = new Map(); // what can be done when a transfer is paused, and when it goes on
     this.underWay = new Map(); // exports: what to call when they are over
     this.requests = new Set(); // uploads: what can be aborted
   }
@@ -67,6 +99,7 @@ export class Transfers {
   stop() {
     this.uploads.waiting = [];
     this.exports.waiting = [];
+    this.chosen.clear();
     for (const request of this.requests) request.abort();
     for (const id of [...this.underWay.keys()]) this.over(id);
   }
@@ -75,42 +108,92 @@ export class Transfers {
     const large = file.size >= LARGE ? await ResumableUpload.of(file, onConflict) : null;
     const id = large?.id ?? api.newId();
     if (this.jobs.rows.get(id)?.own && this.jobs.isLive(id)) return; // it is on its way already
+    this.chosen.set(id, file);
     const job = { ...EMPTY, kind: "upload", names: [file.name], bytes_total: file.size };
     this.jobs.updateLocally(id, { ...(large?.known ? {} : job), names: [file.name], kind: "upload", state: "waiting" });
-    const start = large ? (done) => this.sendAll(large, done) : (done) => this.send(id, file, onConflict, done);
+    const start = large ? (turn) => this.sendAll(large, turn) : (turn) => this.send(id, file, onConflict, turn);
     this.queue(this.uploads, id, start);
+  }
+
+  /** What can be done about `job`, which has failed: pairs of words and what they do. */
+  waysOf({ id, kind, names, reason }) {
+    const file = this.chosen.get(id);
+    const instead = (begin) => () => {
+      this.chosen.delete(id);
+      this.jobs.remove(id);
+      begin();
+    };
+    if (kind === "export") return names[0] ? [["Try again", instead(() => this.export(names[0]))]] : [];
+    if (!file || reason === "changed") return [];
+    const again = (onConflict) => instead(() => this.upload(file, onConflict));
+    const ways = [["Try again", again("")]];
+    if (reason === "name-taken") ways.push(["Keep both", again("rename")], ["Replace", again("replace")]);
+    return ways;
+  }
+
+  /** The server tells of a transfer of this page. */
+  onState({ id, state }) {
+    if (state === "completed") this.chosen.delete(id);
+    if (state === "paused") this.turns.get(id)?.pause();
+    else this.turns.get(id)?.goOn();
   }
 
   queue(queue, id, start) {
     const row = () => this.jobs.rows.get(id);
-    const leave = queue.add((done) => {
+    const leave = queue.add((turn) => {
       if (row()) row().cancel = null;
-      start(done);
+      this.turns.set(id, { pause: () => turn.become("paused"), goOn: () => turn.become("running") });
+      start(turn);
     });
     if (row()?.job.state === "waiting") {
       row().cancel = () => leave() && this.jobs.remove(id);
     }
   }
 
-  send(id, file, onConflict, done) {
-    const form = new FormData();
-    form.append("file", file, file.name);
+  /** `turn`, that of the transfer `id`, is over. */
+  ended(id, turn) {
+    this.turns.delete(id);
+    turn.end();
+  }
+
+  async send(id, file, onConflict, turn) {
     const request = new XMLHttpRequest();
-    request.open("POST", onConflict ? `upload?on_conflict=${onConflict}` : "upload");
-    request.setRequestHeader("Job-Id", id);
-    request.addEventListener("loadend", () => {
-      this.requests.delete(request);
-      done();
-      if (request.status === 201) this.jobs.update(JSON.parse(request.responseText));
-      else this.failed(id, request.status ? api.problemOf(request.status, request.responseText) : new api.Problem());
-    });
     this.requests.add(request);
     this.jobs.updateLocally(id, { state: "starting" });
-    request.send(form);
+    if (await api.isChanged(file)) {
+      this.requests.delete(request);
+      this.ended(id, turn);
+      this.failed(id, api.changed(file));
+      return;
+    }
+    const looking = api.whenChanged(file, () => request.abort());
+    const { type, body } = formOf(file);
+    request.open("POST", onConflict ? `upload?on_conflict=${onConflict}` : "upload");
+    request.setRequestHeader("Job-Id", id);
+    request.setRequestHeader("Content-Type", type);
+    request.addEventListener("loadend", async () => {
+      clearInterval(looking);
+      this.requests.delete(request);
+      this.ended(id, turn);
+      if (request.status === 201) this.jobs.update(JSON.parse(request.responseText));
+      else if (request.status) this.failed(id, api.problemOf(request.status, request.responseText));
+      else this.failed(id, (await api.isChanged(file)) ? api.changed(file) : new api.Problem());
+    });
+    request.send(body);
   }
 
   /** Send a large file, however many requests that takes. */
-  async sendAll(upload, done) {
+  async sendAll(upload, turn) {
+    // While it is paused it needs no connection: the server keeps what it has.
+    const pause = () => {
+      turn.become("away");
+      upload.pause();
+    };
+    const goOn = () => {
+      turn.become("running");
+      upload.resume();
+    };
+    this.turns.set(upload.id, { pause, goOn });
     const request = { id: upload.id, abort: () => upload.stop() };
     this.requests.add(request);
     this.jobs.updateLocally(upload.id, { state: "starting" });
@@ -121,12 +204,13 @@ export class Transfers {
       if (problem.code !== "superseded") this.failed(upload.id, problem);
     } finally {
       this.requests.delete(request);
-      done();
+      this.ended(upload.id, turn);
     }
   }
 
   /** The server's own words on it are better than ours; it may not have any. */
   failed(id, problem) {
+    if (problem.status === 401 || problem.code === "unauthorized") this.jobs.complain(problem);
     const terminated = problem.code === "terminated";
     this.jobs.updateLocally(id, {
       state: terminated ? "terminated" : "failed",
@@ -138,11 +222,11 @@ export class Transfers {
   export(name) {
     const id = api.newId();
     this.jobs.updateLocally(id, { ...EMPTY, kind: "export", names: [name], state: "waiting" });
-    this.queue(this.exports, id, (done) => this.fetch(id, name, done));
+    this.queue(this.exports, id, (turn) => this.fetch(id, name, turn));
   }
 
   /** Have the browser download it: a form that is sent to a frame nobody sees. */
-  fetch(id, name, done) {
+  fetch(id, name, turn) {
     const frame = document.createElement("iframe");
     frame.name = `export-${id}`;
     const form = document.createElement("form");
@@ -161,7 +245,7 @@ export class Transfers {
     this.underWay.set(id, () => {
       frame.remove();
       form.remove();
-      done();
+      this.ended(id, turn);
     });
     this.jobs.updateLocally(id, { state: "starting" });
     document.getElementById("downloads").append(frame, form);
@@ -187,6 +271,21 @@ export class Transfers {
       }
     }
   }
+}
+
+/** What a part's header may hold of a name as it is (RFC 8187, 3.2.1). */
+const escaped = (name) =>
+  encodeURIComponent(name).replace(/['()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
+
+/** A form with `file`, under exactly its name: a browser's own form would write a quote in it in another way. */
+function formOf(file) {
+  const boundary = `headgate-${api.newId()}`;
+  const disposition = `Content-Disposition: form-data; name="file"; filename="file"; filename*=UTF-8''${escaped(file.name)}`;
+  const head = `--${boundary}\r\n${disposition}\r\nContent-Type: application/octet-stream\r\n\r\n`;
+  return {
+    type: `multipart/form-data; boundary=${boundary}`,
+    body: new Blob([head, file, `\r\n--${boundary}--\r\n`]),
+  };
 }
 
 /** All files in what was dropped, folders included. */

@@ -23,6 +23,7 @@ export function duration(seconds) {
 }
 
 const REASONS = {
+  changed: "the file has changed; choose it again",
   "already-finished": "it had already finished",
   busy: "the server has too much to do",
   cancelled: "the service cancelled it",
