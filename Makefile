@@ -37,10 +37,10 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("headgate needs Python 3.11 or newer; name one with: make PYTHON=python3.13" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Without ensurepip there is no pip: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 
 $(VENV)/.base: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[cli]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults.aborts import many_aborts
+from faults.attacks import ATTACKS
 from faults.disk import every_fault
 from faults.kills import kill_and_restart
 from faults.kills_resumable import kill_and_resume
@@ -216,8 +217,15 @@ async def memory(soak: Soak) -> AsyncIterator[Row]:
     )
 
 
+async def attacks(soak: Soak) -> AsyncIterator[Row]:
+    for attack in ATTACKS.values():
+        with soak.root() as root:
+            done = await attack(root, soak.scale)
+        yield Row(done.figure, done.measured, done.goal, done.reached, done.failures)
+
+
 PARTS: dict[str, Callable[[Soak], AsyncIterator[Row]]] = {
-    each.__name__: each for each in (kills, resumed, races, inputs, aborts, faults, stalls, memory)
+    each.__name__: each for each in (kills, resumed, races, inputs, aborts, faults, attacks, stalls, memory)
 }
 
 

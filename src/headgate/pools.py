@@ -5,6 +5,7 @@ gigabytes, would take its threads, and those of each other.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -29,8 +30,8 @@ class Pool:
         return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
 
-#: Digests are computed outside of the interpreter's lock: as many at once as small machines have processors.
-DIGESTS = Pool("headgate-digests", 4)
+#: Digests keep processors busy, outside of the interpreter's lock: one of them is left to the loop.
+DIGESTS = Pool("headgate-digests", min(4, max(1, (os.cpu_count() or 1) - 1)))
 
 #: A zip waits for the disk most of the time, in a thread of its own; more zips than that take turns, a chunk each.
 ZIPS = Pool("headgate-zips", 32)

@@ -55,6 +55,10 @@ class Page:
     def ended(self, name):
         return self.page.locator("#ended .job").filter(has=self.page.get_by_text(name, exact=True))
 
+    def failed(self, name):
+        """The transfer of the file `name`, which has failed and was not dismissed."""
+        return self.page.locator("#failed .job").filter(has=self.page.get_by_text(name, exact=True))
+
     def file(self, name):
         return self.page.locator("#files .file").filter(has=self.page.get_by_text(name, exact=True))
 
@@ -273,7 +277,7 @@ async def test_what_others_do_to_a_transfer_is_seen(page, served, big):
     await call("-X", "DELETE")
     await page.see_ended()
     await expect(page.ended("big.bin").locator(".state")).to_have_text("Terminated by anonymous")
-    await expect(page.ended("big.bin").locator(".facts")).to_contain_text("nothing of it is kept")
+    await expect(page.ended("big.bin").locator(".facts")).to_contain_text("othing of it is kept")
 
 
 async def test_a_refusal_is_shown_in_words(page, served, tmp_path):
@@ -282,8 +286,7 @@ async def test_a_refusal_is_shown_in_words(page, served, tmp_path):
     await page.choose(tmp_path / "a.txt")
     await expect(page.file("a.txt")).to_be_visible()
     await page.choose(tmp_path / "a.txt")
-    await page.see_ended()
-    failed = page.locator("#ended .failed")
+    failed = page.locator("#failed .failed")
     await expect(failed.locator(".facts")).to_contain_text("There is a file called 'a.txt' already.")
     await page.select_option("#on-conflict", "rename")
     await page.choose(tmp_path / "a.txt")
@@ -391,11 +394,11 @@ async def test_an_export_that_never_arrives_holds_up_no_other(page, served):
     await page.route("**/export", lambda route: route.abort())
     for count in (1, 2, 3):
         await page.get_by_role("button", name="Export a.txt").click()
-        await page.see_ended()
-        await expect(page.locator("#ended .failed")).to_have_count(count)
+        await expect(page.locator("#failed .failed")).to_have_count(count)
     await page.unroute("**/export")
     async with page.expect_download():
         await page.get_by_role("button", name="Export a.txt").click()
+    await page.see_ended()
     await expect(page.locator("#ended .completed")).to_have_count(1)
 
 
@@ -444,16 +447,16 @@ async def test_a_restart_is_survived(browsing, root, big, small, how):
                 await expect(page.live(name).locator(".state")).to_have_text("Uploading")
             await first.stop(how)
             await expect(page.locator("#connection")).to_contain_text("Connection lost")
-            await page.see_ended()
-            await expect(page.ended("small.bin").locator(".state")).to_have_text("Failed")
+            await expect(page.failed("small.bin").locator(".state")).to_have_text("Failed")
             (root / "meanwhile.txt").write_bytes(b"x")
             async with running(root, "--port", port) as second:
                 await expect(page.locator("#connection")).to_have_text("", timeout=30_000)
                 await expect(page.file("meanwhile.txt")).to_be_visible()
-                await expect(page.ended("small.bin").locator(".facts")).to_contain_text(
+                await expect(page.failed("small.bin").locator(".facts")).to_contain_text(
                     re.compile("connection to the server was lost|shutting down")
                 )
                 await expect(page.file("big.bin")).to_be_visible(timeout=30_000)
+                await page.see_ended()
                 await expect(page.ended("big.bin").locator(".state")).to_have_text("Completed")
                 assert second.files() == ["big.bin", "meanwhile.txt"]
                 assert digest(root / "big.bin") == digest(big)
@@ -478,8 +481,7 @@ async def test_after_a_reload_an_upload_goes_on_when_its_file_is_chosen_again(br
         assert digest(served.root / "big.bin") == digest(big)
         assert [each["id"] for each in await jobs(served)] == [job["id"]]
         await page.choose(big)  # once more: it is another upload
-        await page.see_ended()
-        await expect(page.ended("big.bin").locator(".state").first).to_have_text("Failed")
+        await expect(page.failed("big.bin").locator(".state")).to_have_text("Failed")
         assert len(await jobs(served)) == 1
 
 

@@ -82,7 +82,7 @@ class Creation:
         # Parts may be named again and again: all that is made of an owner's parts has to fit together.
         length += self._parts.promised(owner) if plan.parts else 0
         if length > self._config.max_file_size:
-            raise TooLarge(f"The file has {readable(length)}; one may have {readable(self._config.max_file_size)}.")
+            raise TooLarge(f"A file may have {readable(self._config.max_file_size)}; this one has {readable(length)}.")
         told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
         record = Record(**told, owner=owner, created_at=datetime.now(UTC), id=id_)
         for key in keys_of(id_, owner):

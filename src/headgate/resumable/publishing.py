@@ -7,7 +7,8 @@ Rules of this room:
 """
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +21,7 @@ from headgate.errors import (
     ServerError,
     StorageFailed,
     TooLarge,
+    UploadGone,
     UploadLocked,
 )
 from headgate.jobs import State
@@ -36,6 +38,11 @@ __all__ = ["Publisher"]
 
 #: Bytes that are read at once for a digest.
 SLICE = 1024 * 1024
+
+
+#: Characters of a protocol's own words that are still told of an upload that is over: its record stays for a while, and
+#: no quota counts it.
+LONGEST_WORDS = 1024
 
 
 class Publisher:
@@ -62,12 +69,14 @@ class Publisher:
             await upload.kept.sync()
             job.bytes_total = upload.offset
             received = ReceivedFile(upload.name, upload.offset, digests)
-            await approve(job, [received], self._on_received)
+            with self._claimed(upload):
+                await approve(job, [received], self._on_received)
             done: list[Record] = []
 
             def text(published: Published) -> str:
                 outcome = Outcome.of(published, self._wanted(record, digests))
-                done.append(replace(record, outcome=outcome, checked=None))
+                words = record.words if len(record.words) <= LONGEST_WORDS else "{}"
+                done.append(replace(record, outcome=outcome, checked=None, words=words))
                 return done[0].text()
 
             published = await upload.kept.publish(upload.name, record.on_conflict, text)
@@ -76,6 +85,22 @@ class Publisher:
             job.complete()
         if record.parts:
             await self._spend_parts(upload)
+
+    @contextmanager
+    def _claimed(self, upload: Upload) -> Iterator[None]:
+        """The parts of `upload` are nobody else's any more, unless it is refused. Raises UploadGone if they were first
+        another's: what is made of parts is bounded by what was sent."""
+        parts = self._parts.of(upload)
+        if any(part.claimed_by not in (None, upload.job) for part in parts):
+            raise UploadGone("A part was made a part of another upload already.")
+        for part in parts:
+            part.claimed_by = upload.job
+        try:
+            yield
+        except BaseException:
+            for part in parts:
+                part.claimed_by = None
+            raise
 
     @staticmethod
     def _wanted(record: Record, digests: dict[str, bytes]) -> dict[str, bytes]:

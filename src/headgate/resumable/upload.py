@@ -66,6 +66,8 @@ class Upload:
         self._has_expired = has_expired
         if lease is not None:
             lease.discard = self.discard
+        #: The upload that it, a part, is being published as a part of: only one may be.
+        self.claimed_by: Job | None = None
         #: Whoever publishes it, while that goes on.
         self.finishing: asyncio.Task[None] | None = None
 

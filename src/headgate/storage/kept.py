@@ -82,6 +82,7 @@ class LocalKept:
         disk: Disk,
         commits: Commits,
         account: Account,
+        recorded_account: Account,
         ledger: Ledger,
         publishing: set[int],
         id_: UUID,
@@ -93,6 +94,7 @@ class LocalKept:
         self._disk = disk
         self._commits = commits
         self._account = account
+        self._recorded_account = recorded_account  # of its record
         self._ledger = ledger
         self._publishing = publishing
         self._label = f"{id_}{SUFFIX}"
@@ -240,6 +242,7 @@ class LocalKept:
             self._publishing.discard(staged.inode)
         possession = Possession(self._account.owner, done.entry.size)
         self._account.settle({staged.inode: possession}, publication.replaced)
+        self._recorded_account.close()
         self._staged, self.size = None, None
         return done
 
@@ -268,7 +271,7 @@ class LocalKept:
         await uninterrupted(self._disk.run_names(self._drop))
         if staged is not None:
             staged.discard()
-        self._account.close()
+        self.let_go()
         self.size = None
 
     async def discard(self) -> None:
@@ -288,3 +291,4 @@ class LocalKept:
     def let_go(self) -> None:
         """Nobody asks for it any more in this process; what is kept stays."""
         self._account.close()
+        self._recorded_account.close()

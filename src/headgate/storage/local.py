@@ -35,7 +35,7 @@ from headgate.storage.ledger import Ledger
 from headgate.storage.listing import Listings
 from headgate.storage.source import LocalSource, open_source
 from headgate.storage.staged import create_locked
-from headgate.storage.staging import LocalStage, admit
+from headgate.storage.staging import LocalStage, admit, reserve
 from headgate.storage.sweeper import sweep
 
 __all__ = ["LocalStorage"]
@@ -48,6 +48,15 @@ PROBE = ".headgate-probe"
 
 #: Bytes that a kept file takes besides its own and those of its record: two files' places.
 RECORD_COST = 4096
+
+
+#: Bytes up to which a record is none that a quota counts. Who has a client write more into it pays for that.
+SMALL_RECORD = 1024
+
+
+def _counted(record: str) -> int:
+    """Bytes that the quota of its owner counts for `record`, as long as the upload is under way."""
+    return len(record) if len(record) > SMALL_RECORD else 0
 
 
 class LocalStorage:
@@ -148,10 +157,12 @@ class LocalStorage:
         return LocalStage(self._disk, self._commits, self.ledger, self._open_stages, job, owner)
 
     async def keep(self, id: UUID, owner: str, record: str) -> LocalKept:  # noqa: A002 - what it is
-        cost = len(record) + RECORD_COST
+        counted = _counted(record)
         account = self.ledger.open(written(owner))
         try:  # an upload of no bytes takes some, too
-            await admit(self._disk, self.ledger, account, cost)
+            await admit(self._disk, self.ledger, account, len(record) + RECORD_COST)
+            if counted:
+                await reserve(self._disk, self.ledger, account, counted, counted)
         finally:
             account.close()
         found = await uninterrupted(self._disk.run_sync(lambda: create_kept(self._disk, id, owner, record)))
@@ -163,13 +174,15 @@ class LocalStorage:
 
     def _kept(self, id_: UUID, owner: str, found: Found) -> LocalKept:
         """What was `found`, counted as its owner's. On the loop, which alone keeps accounts."""
-        account = self.ledger.open(written(owner))
+        account, recorded = self.ledger.open(written(owner)), self.ledger.open(written(owner))
         if found.status is None:
             account.close()
+            recorded.close()
         else:
             account.has(found.status.st_size)
+            recorded.has(_counted(found.record))
         return LocalKept(
-            *(self._disk, self._commits, account, self.ledger, self._publishing, id_, found.record),
+            *(self._disk, self._commits, account, recorded, self.ledger, self._publishing, id_, found.record),
             *(found.status, found.recorded, found.published),
         )
 

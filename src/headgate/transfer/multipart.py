@@ -179,7 +179,7 @@ class Form:
         self.content_length = request.content_length
         if (self.content_length or 0) > config.body_size_limit:
             size, most = readable(self.content_length or 0), readable(config.upload_size_limit)
-            raise TooLarge(f"The upload has {size}; one may have {most}.")
+            raise TooLarge(f"A file may have {most}; this upload has {size}.")
         #: Values of the form's other fields, the last of each name.
         self.fields: dict[str, str] = {}
         self._config = config

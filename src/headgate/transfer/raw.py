@@ -28,7 +28,7 @@ class Raw:
         check_whole(request)
         limit = min(config.max_file_size, config.upload_size_limit)
         if (request.content_length or 0) > limit:
-            raise TooLarge(f"The file has {readable(request.content_length or 0)}; one may have {readable(limit)}.")
+            raise TooLarge(f"A file may have {readable(limit)}; this one has {readable(request.content_length or 0)}.")
         self.filename = filename
         self.content_length = request.content_length
         self._digester = Digester.expecting(

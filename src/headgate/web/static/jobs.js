@@ -23,7 +23,7 @@ export class JobList {
    * the server tells of a transfer of this page. `waysOf(job)`: what can be done about one that has failed, as pairs of
    * words and what they do. `onDismissed(id)`: nobody wants to see it any more.
    */
-  constructor({ say, complain, onEnded, onState, waysOf, onDismissed }) {
+  constructor({ say, complain, onEnded, onState = () => {}, waysOf = () => [], onDismissed = () => {} }) {
     Object.assign(this, { say, complain, onEnded, onState, waysOf, onDismissed });
     this.rows = new Map();
     this.me = null; // the name of whoever looks on
@@ -166,7 +166,8 @@ export class JobList {
     row.seen ||= row.own || !ended;
     const failure = row.seen && this.isFailure(job);
     if (before?.state !== job.state || failure !== row.failure) {
-      if (row.own && job.kind === "upload" && job.state === "completed" && before?.state !== "completed") this.uploaded += 1;
+      const uploaded = row.own && job.kind === "upload" && job.state === "completed";
+      if (uploaded && before?.state !== job.state) this.uploaded += 1;
       row.failure = failure;
       this.place(row, ended);
       this.count();

@@ -76,6 +76,7 @@ export function state(job) {
 /** Why `job` ended as it did, if there is more to say than its state. */
 export function reason(job) {
   if (job.detail) return job.detail;
+  if (job.state === "terminated" && job.kind === "upload") return "Nothing of it is kept.";
   if (job.state !== "failed") return "";
   return `Because ${REASONS[job.reason] ?? job.reason ?? "something went wrong"}.`;
 }
