@@ -20,6 +20,9 @@ from headgate import Config, create_app
 from headgate.errors import Forbidden
 from headgate.web.auth import Tokens, local_user
 
+#: It measures times.
+pytestmark = pytest.mark.alone
+
 SHORT, LONG = 8 * 1000, 64 * 1000
 
 #: Eight is linear, 64 quadratic; between them lies what caches and a noisy machine do to it.

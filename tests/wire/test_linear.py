@@ -23,6 +23,9 @@ from headgate import wire
 from headgate.errors import HeadgateError
 from headgate.wire.conditions import Validators
 
+#: It measures times.
+pytestmark = pytest.mark.alone
+
 SHORT, LONG = 8 * 1024, 64 * 1024
 
 #: Eight is linear, 64 quadratic; between them lies what caches and a noisy machine do to it.

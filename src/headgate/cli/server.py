@@ -55,6 +55,8 @@ LIMITS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("max_jobs_per_owner", parse_count, "transfers of one user that may run at once"),
     ("owner_rate", parse_size, "bytes per second that the transfers of one user may move together"),
     ("total_rate", parse_size, "bytes per second that all transfers may move together"),
+    ("max_connections", parse_count, "connections that may be open at once"),
+    ("max_connections_per_address", parse_count, "connections of one address that may be open at once"),
     ("idle_timeout", parse_seconds, "seconds for which a client may send, or take, nothing"),
     ("min_rate", parse_size_or_zero, "bytes per second that a client must send, or take, on average"),
     ("min_rate_window", parse_seconds, "seconds over which that is measured"),

@@ -25,26 +25,23 @@ __all__ = ["look", "look_for_list", "places", "published_names", "remove"]
 
 def look(disk: Disk, name: str) -> Entry | None:
     """What is published as `name`, if anything is. Raises StorageFailed."""
-    return _look(disk, name)[0]
-
-
-def _look(disk: Disk, name: str) -> tuple[Entry | None, os.stat_result | None]:
     with mapped():
         try:
             status = os.stat(name, dir_fd=disk.root, follow_symlinks=False)
         except FileNotFoundError:
-            return None, None
-    return (entry_of(name, status) if stat.S_ISREG(status.st_mode) else None), status
+            return None
+    return entry_of(name, status) if stat.S_ISREG(status.st_mode) else None
 
 
 def look_for_list(disk: Disk, name: str) -> Entry | None:
     """The same; but not what this process may not read: nobody could have it. Raises StorageFailed."""
-    entry, status = _look(disk, name)
-    if entry is None or status is None or status.st_mode & stat.S_IROTH:
-        return entry
+    entry = look(disk, name)
+    if entry is None:
+        return None
     with mapped():
         try:
-            os.close(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=disk.root))
+            if not os.stat(name, dir_fd=disk.root, follow_symlinks=False).st_mode & stat.S_IROTH:
+                os.close(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=disk.root))
         except (PermissionError, FileNotFoundError):
             return None
     return entry

@@ -47,6 +47,7 @@ export class JobList {
     const row = this.rows.get(job.id) ?? this.add(job.id);
     // Answers and events come over several connections: what is older than what is shown says nothing.
     const ended = ENDED.includes(row.job?.state);
+    if (row.job?.reason === "changed") return; // why it was ended, this page knows better
     if ((ended && !ENDED.includes(job.state)) || job.updated_at < row.job?.updated_at) return;
     row.known = true;
     const detail = ["failed", "terminated"].includes(job.state) ? row.detail : undefined;

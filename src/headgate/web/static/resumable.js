@@ -72,6 +72,7 @@ export class ResumableUpload {
         remembered(this.file, null);
         return;
       } catch (problem) {
+        if (problem.code === "changed") throw problem; // which has ended it, too
         if (this.stopped) return;
         if (this.resumed) continue;
         if (problem.code === "lost") await this.check();
