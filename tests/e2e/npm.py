@@ -49,6 +49,12 @@ class Node:
         _, errors = await self._process.communicate()
         assert self._process.returncode == 0, errors.decode()
 
+    async def failed(self) -> str:
+        """Wait for its end, which is to be a bad one, and return what it said."""
+        _, errors = await self._process.communicate()
+        assert self._process.returncode == 1, errors.decode()
+        return errors.decode()
+
     def kill(self) -> None:
         self._process.kill()
 
