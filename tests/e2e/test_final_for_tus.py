@@ -65,15 +65,15 @@ async def receiving(server, least):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    ("package", "end"), [("tus4", by_job), ("tus4", by_all), ("tus4", by_tus), ("tus5", by_job)]
-)
+@pytest.mark.parametrize(("package", "end"), [("tus4", by_job), ("tus4", by_all), ("tus4", by_tus), ("tus5", by_job)])
 async def test_an_ended_upload_is_not_begun_anew(root, source, clients, package, way, end):
     """The client fails, and says why; it has created nothing a second time, and nothing is published or left."""
     parts = WAYS[way].get("parallelUploads", 1)
     async with running(root, "--total-rate", RATE) as server, breaking(server.url) as proxy:
         options = {"endpoint": f"{proxy.url}/tus/", "metadata": {"filename": "whole.bin"}} | WAYS[way]
-        async with node(clients, "tus.mjs", package=package, path=str(source), kind="buffer", options=options) as upload:
+        async with node(
+            clients, "tus.mjs", package=package, path=str(source), kind="buffer", options=options
+        ) as upload:
             async with asyncio.timeout(PATIENCE):
                 job = await receiving(server, parts)
             assert (await end(server, job)).status in (200, 204)

@@ -3,13 +3,15 @@
 import asyncio
 import errno
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 
 import headgate.storage.catalog
-from support import as_user, eventually, serving, token_users
+from headgate.storage import local
+from support import PATIENCE, as_user, eventually, serving, token_users
 
 
 async def rows():
@@ -230,6 +232,36 @@ async def test_deleting_while_it_is_counted_counts_once(root):
             await delete(server, f"f {number}")
         await counting
         await eventually(lambda: server.storage.ledger.total == 2000)
+
+
+async def test_a_file_that_is_gone_before_it_is_counted_is_taken_off_once(root, monkeypatch):
+    """The count did not see it, and ends before the ledger is told that it is gone."""
+    removed, counted, ended = (threading.Event() for _ in range(3))
+
+    def remove(*arguments):
+        result = real_remove(*arguments)
+        removed.set()
+        assert counted.wait(PATIENCE)
+        ended.wait(0.2)  # which it cannot, before this is told
+        return result
+
+    def take_census(directory):
+        assert removed.wait(PATIENCE)
+        census = real_census(directory)
+        counted.set()
+        return census
+
+    async with serving(root, config={"quota": 10**6}) as server:
+        assert (await server.upload("a", b"x" * 1000)).status == 201
+        assert (await server.upload("b", b"x" * 1000)).status == 201
+        real_remove, real_census = local.remove, local.take_census
+        ledger = server.storage.ledger
+        real_end = ledger.end_census
+        monkeypatch.setattr(local, "remove", remove)
+        monkeypatch.setattr(local, "take_census", take_census)
+        monkeypatch.setattr(ledger, "end_census", lambda *told: (real_end(*told), ended.set()))
+        await asyncio.gather(server.storage.tidy(), delete(server, "a"))
+        assert ledger.total == 1000
 
 
 async def test_strangers_neither_list_nor_delete(team):

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import os
 import zipfile
 
@@ -9,6 +10,7 @@ import aiohttp
 import pytest
 
 from headgate import State
+from headgate.storage import LocalStorage
 from support import eventually, serving
 
 FILES = {"a.txt": b"a" * 1000, "ä b.bin": os.urandom(700_000), "empty": b""}
@@ -115,6 +117,21 @@ async def test_a_zip_of_a_file_that_shrinks_looks_broken(server, root):
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
     assert (job.state, job.reason) == (State.FAILED, "storage-failed")
+
+
+async def test_a_zip_of_a_file_that_was_just_replaced_is_asked_for_again(server, root, monkeypatch):
+    """It was looked at, and is another when the zip comes to it: a conflict, and no fault of the server's."""
+    real, times = LocalStorage.open, itertools.count()
+
+    async def open_(storage, name):
+        if next(times):  # it has been looked at
+            (root / "next").write_bytes(b"another")
+            os.replace(root / "next", root / name)
+        return await real(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "open", open_)
+    async with server.client.post(server.url + "/export", json={"filenames": ["a.txt"]}) as response:
+        assert (response.status, (await response.json())["code"]) == (409, "file-changed")
 
 
 async def test_many_zips_at_once_are_all_whole(server):

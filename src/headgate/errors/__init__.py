@@ -31,6 +31,7 @@ Rules of these rooms:
     │   ├── JobIdTaken               409 job-id-taken
     │   ├── NameTaken                409 name-taken
     │   ├── AlreadyFinished          409 already-finished
+    │   ├── FileChanged              409 file-changed
     │   ├── OffsetMismatch           409 mismatching-upload-offset
     │   ├── UploadGone               410 upload-gone
     │   ├── PreconditionFailed       412 precondition-failed
@@ -73,6 +74,7 @@ from headgate.errors.client import (
     ClientError,
     DigestMismatch,
     ExpectationFailed,
+    FileChanged,
     FileNotFound,
     FinalUpload,
     Forbidden,
@@ -119,12 +121,12 @@ from headgate.errors.stopped import (
 
 __all__ = [
     "Abandoned", "AlreadyFinished", "Busy", "ChecksumMismatch", "ClientError", "ConfigError", "DigestMismatch",
-    "Disconnected", "ExpectationFailed", "Expired", "ExportFailed", "FileNotFound", "FinalUpload", "Forbidden",
-    "HeadgateError", "IdleTimeout", "InconsistentLength", "InvalidName", "InvalidOption", "JobIdTaken",
-    "JobNotFound", "JobStopped", "MalformedBody", "MalformedRequest", "MalformedTransfer", "NameTaken", "NoFiles",
-    "NotReady", "NothingExporting", "NothingUploading", "OffsetMismatch", "PreconditionFailed", "QuotaExceeded",
-    "RangeNotSatisfiable", "Refused", "ServerError", "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull",
-    "StorageUnusable", "Superseded", "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized",
-    "Unreadable", "UnsupportedFeature", "UnsupportedMedia", "UnsupportedVersion", "UploadGone", "UploadLocked",
-    "UploadNotFound",
+    "Disconnected", "ExpectationFailed", "Expired", "ExportFailed", "FileChanged", "FileNotFound",
+    "FinalUpload", "Forbidden", "HeadgateError", "IdleTimeout", "InconsistentLength", "InvalidName",
+    "InvalidOption", "JobIdTaken", "JobNotFound", "JobStopped", "MalformedBody", "MalformedRequest",
+    "MalformedTransfer", "NameTaken", "NoFiles", "NotReady", "NothingExporting", "NothingUploading",
+    "OffsetMismatch", "PreconditionFailed", "QuotaExceeded", "RangeNotSatisfiable", "Refused", "ServerError",
+    "ShuttingDown", "StillEnding", "StorageFailed", "StorageFull", "StorageUnusable", "Superseded",
+    "Terminated", "TooLarge", "TooManyJobs", "TooSlow", "Unauthorized", "Unreadable", "UnsupportedFeature",
+    "UnsupportedMedia", "UnsupportedVersion", "UploadGone", "UploadLocked", "UploadNotFound",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ __all__ = [
     "ClientError",
     "DigestMismatch",
     "ExpectationFailed",
+    "FileChanged",
     "FileNotFound",
     "FinalUpload",
     "Forbidden",
@@ -109,6 +110,10 @@ class JobIdTaken(ClientError):
 
 class NameTaken(ClientError):
     code, status, title = "name-taken", 409, "The name is taken"
+
+
+class FileChanged(ClientError):
+    code, status, title = "file-changed", 409, "The file was changed while it was exported"
 
 
 class AlreadyFinished(ClientError):

@@ -15,7 +15,7 @@ from uuid import uuid4
 from headgate.errors import InvalidName
 from headgate.names import check_name
 from headgate.storage.census import owner_of
-from headgate.storage.disk import Disk, entry_of, mapped, unhurried, unlink
+from headgate.storage.disk import Disk, entry_of, mapped, sorted_unhurried, unhurried, unlink
 from headgate.storage.entry import Entry, Expect, Order, Place
 from headgate.storage.ledger import Possession, Possessions
 from headgate.storage.source import open_published
@@ -59,7 +59,7 @@ def published_names(disk: Disk) -> Iterator[bytes]:
 def places(disk: Disk, order: Order) -> list[Place]:
     """Where all published files stand, sorted. Raises StorageFailed."""
     looked_at = (look(disk, name.decode()) for name in published_names(disk))
-    return sorted(order.place(entry) for entry in looked_at if entry is not None)
+    return sorted_unhurried(order.place(entry) for entry in looked_at if entry is not None)
 
 
 def remove(disk: Disk, name: str, expect: Expect) -> tuple[int, Possessions]:

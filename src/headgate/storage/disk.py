@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice
 from types import TracebackType
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ __all__ = [
     "mapped",
     "open_own",
     "open_staging",
+    "sorted_unhurried",
     "unhurried",
     "unlink",
 ]
@@ -34,6 +37,7 @@ __all__ = [
 logger = logging.getLogger("headgate.storage")
 
 T = TypeVar("T")
+Sortable = TypeVar("Sortable", bytes, tuple[int, bytes])
 
 #: The directory below the root in which files are that nobody is to see yet.
 STAGING = ".staging"
@@ -128,16 +132,30 @@ def unlink(label: str, directory: int) -> None:
         logger.error("the staged file %s could not be removed: %s", label, error)
 
 
-def unhurried(things: Iterable[T]) -> Iterator[T]:
-    """`things`, for a thread that has many of them to look at, with a breath after every few.
+def unhurried(things: Iterable[T], at_a_time: int = AT_A_TIME) -> Iterator[T]:
+    """`things`, for a thread that has many of them to look at, with a breath after `at_a_time`.
 
     A thread whose calls are all short keeps the interpreter to itself: the loop would wait for as long as the
     interpreter lets a thread go on (5 ms), each time that it comes back from a call of its own.
     """
     for number, thing in enumerate(things, 1):
         yield thing
-        if not number % AT_A_TIME:
+        if not number % at_a_time:
             time.sleep(BREATH)
+
+
+#: Things that are sorted at once: a sort keeps the interpreter to itself, a millisecond for so many.
+SORTED_AT_ONCE = 4000
+
+
+def sorted_unhurried(things: Iterable[Sortable]) -> list[Sortable]:
+    """`things` in order, as ``sorted`` has them, for a thread: sorted in runs, which are then merged one by one."""
+    runs = []
+    left = iter(things)
+    while run := sorted(islice(left, SORTED_AT_ONCE)):
+        runs.append(run)
+        time.sleep(BREATH)
+    return list(unhurried(merge(*runs), SORTED_AT_ONCE))
 
 
 #: Threads that help one whose work is many small things that may wait.
@@ -152,6 +170,7 @@ class Disk:
         self.staging = staging
         self.min_free_files = min_free_files
         self._former: list[int] = []  # staging directories that somebody has removed
+        self._changes: set[asyncio.Future[None]] = set()
         self.pace = Pace()
         self.direct = DirectPace()
         #: Can a file's owner be written down here? Whoever opens the directories finds out, also the next.
@@ -235,6 +254,22 @@ class Disk:
         finally:
             with suppress(OSError):  # it is closed, whatever is said; what was done under it is done
                 os.close(lock)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Something published appears or goes, in a thread, and the ledger is told of it before this ends."""
+        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.add(change)
+        try:
+            yield
+        finally:
+            self._changes.discard(change)
+            change.set_result(None)
+
+    async def changes_told(self) -> None:
+        """Wait until the ledger has been told of all changes that have begun."""
+        if self._changes:
+            await asyncio.wait(list(self._changes))
 
     async def free(self) -> int:
         """Bytes that this process may still write; none where the file system can take no more files."""

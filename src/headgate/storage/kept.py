@@ -235,13 +235,14 @@ class LocalKept:
         publication = Publication(
             self._disk, [staged], on_conflict, expect, lambda done: self._replace_record(record(done[0]))
         )
-        try:
-            await uninterrupted(self._commits.begin(publication))
-            (done,) = publication.outcome()
-        finally:
-            self._publishing.discard(staged.inode)
-        possession = Possession(self._account.owner, done.entry.size)
-        self._account.settle({staged.inode: possession}, publication.replaced)
+        with self._disk.changing():
+            try:
+                await uninterrupted(self._commits.begin(publication))
+                (done,) = publication.outcome()
+            finally:
+                self._publishing.discard(staged.inode)
+            possession = Possession(self._account.owner, done.entry.size)
+            self._account.settle({staged.inode: possession}, publication.replaced)
         self._recorded_account.close()
         self._staged, self.size = None, None
         return done

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from headgate.storage.catalog import look_for_list, places, published_names
-from headgate.storage.disk import Disk, mapped, unhurried
+from headgate.storage.disk import Disk, mapped, sorted_unhurried, unhurried
 from headgate.storage.entry import Entry, Order, Place
 
 __all__ = ["Listings"]
@@ -75,7 +75,7 @@ class Listings:
             modified, now = os.fstat(self._disk.root).st_mtime_ns, time.time_ns()
         if self._remembered is not None and self._remembered[0] == modified:
             return self._remembered[1]
-        names = [(0, name) for name in sorted(published_names(self._disk))]
+        names = [(0, name) for name in sorted_unhurried(published_names(self._disk))]
         rests = now - modified > AT_REST * 1e9
         self._remembered = (modified, names) if rests and len(names) <= MOST_REMEMBERED else None
         return names

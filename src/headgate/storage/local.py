@@ -140,6 +140,7 @@ class LocalStorage:
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run_scan(lambda: take_census(disk.root))
+            await disk.changes_told()  # what was gone when it was looked for is not to be taken off once more
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 
@@ -202,8 +203,9 @@ class LocalStorage:
         return await self._listings.page(after, most, order, descending=descending)
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
-        fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))
-        self.ledger.settle(None, {}, gone)
+        with self._disk.changing():
+            fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))
+            self.ledger.settle(None, {}, gone)
         self._disk.free_later(fd)
 
     def _start(self) -> Disk:

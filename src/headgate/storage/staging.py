@@ -163,10 +163,11 @@ class LocalStage:
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
         publication = Publication(self._disk, self._files, on_conflict, expect)
         self._publishing = True
-        await uninterrupted(self._commits.begin(publication))
-        self._publishing = False
-        done = publication.outcome()
-        published = {file.inode: Possession(self._owner, file.size) for file in self._files}
-        self._account.settle(published, publication.replaced)
+        with self._disk.changing():
+            await uninterrupted(self._commits.begin(publication))
+            self._publishing = False
+            done = publication.outcome()
+            published = {file.inode: Possession(self._owner, file.size) for file in self._files}
+            self._account.settle(published, publication.replaced)
         self._files = []
         return done

@@ -15,7 +15,7 @@ from functools import partial
 from zipfile import ZIP64_LIMIT, ZIP_DEFLATED, ZIP_FILECOUNT_LIMIT, ZIP_STORED, ZipFile, ZipInfo
 
 from headgate.aio import uninterrupted
-from headgate.errors import StorageFailed
+from headgate.errors import FileChanged, StorageFailed
 from headgate.pools import ZIPS
 from headgate.storage import Entry, Source
 
@@ -64,7 +64,7 @@ class Zipped:
         self.size = None if deflate else _size_of(entries)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The zip. Raises FileNotFound and StorageFailed."""
+        """The zip. Raises FileNotFound, FileChanged and StorageFailed."""
         sink = _Sink()
         with ExitStack() as stack:
             archive = ZipFile(sink, "w", self._method)
@@ -72,7 +72,7 @@ class Zipped:
             for entry in self._entries:
                 async with await self._open(entry.name) as source:
                     if source.entry.etag != entry.etag:
-                        raise StorageFailed(f"{entry.name!r} was replaced while the zip was made.")
+                        raise FileChanged(f"{entry.name!r} was replaced while the zip was made.")
                     with ExitStack() as opened:
                         member = archive.open(_info(entry, self._method), "w")
                         opened.callback(_close, member.close)
