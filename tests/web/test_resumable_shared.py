@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from headgate.storage import keeping, staged, sweeper
+from headgate.storage import keeping, local, staged, sweeper
 from headgate.storage import kept as kept_module
 from support import HeldUpload, as_user, eventually, part, serving, token_users
 from tus import call, create, held, job_id, named, offset, patch
@@ -298,13 +298,23 @@ async def test_a_census_during_a_publication_counts_it_once(root, monkeypatch):
             may.wait(20)
         return write_record(disk, label, text, **options)
 
+    take_census, counted = local.take_census, threading.Event()
+
+    def take(directory):
+        census = take_census(directory)
+        counted.set()
+        return census
+
     async with serving(root, config={"quota": 1000}) as server:
         url = await create(server, 300, headers=named("a"))
         monkeypatch.setattr(kept_module, "write_record", slow)
+        monkeypatch.setattr(local, "take_census", take)
         sending = asyncio.create_task(patch(server, url, 0, b"x" * 300))
         await eventually(there.is_set)
-        await server.storage.tidy()
+        tidying = asyncio.create_task(server.storage.tidy())
+        await eventually(counted.is_set)
         may.set()
+        await tidying
         assert (await sending).status == 204
         assert server.storage.ledger.total == 300
 
