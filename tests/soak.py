@@ -221,7 +221,7 @@ async def attacks(soak: Soak) -> AsyncIterator[Row]:
     for attack in ATTACKS.values():
         with soak.root() as root:
             done = await attack(root, soak.scale)
-        yield Row(done.figure, done.measured, done.goal, done.reached, done.failures)
+        yield Row(done.figure, done.measured, done.goal, done.reached(), done.failures)
 
 
 PARTS: dict[str, Callable[[Soak], AsyncIterator[Row]]] = {

@@ -1,35 +1,14 @@
 """The README can be followed by somebody who makes the usual mistakes, and again the next day."""
 
-import asyncio
 import re
 import socket
 
 import pytest
 
-from e2e.conftest import running
-from e2e.test_readme import HOME, README, blocks
+from e2e.test_readme import HOME, README
 from e2e.test_serve import headgate
 
 MAKEFILE = (HOME / "Makefile").read_text()
-
-
-async def test_the_curl_lines_can_be_pasted_twice(root, tmp_path):
-    """In the same directory, against the same server: nothing is refused that was not refused the first time."""
-    lines = "".join(blocks("sh", "127.0.0.1:8080"))
-    said = []
-    async with running(root) as server:
-        for _ in range(2):
-            shell = await asyncio.create_subprocess_exec(
-                *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
-                cwd=tmp_path,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            said.append((await shell.communicate())[0].decode())
-            assert set(re.findall(r'"code": "([a-z-]+)"', said[-1])) == {"terminated"}
-            assert (tmp_path / "whole.bin").stat().st_size == (tmp_path / "big.bin").stat().st_size
-            assert 0 < (tmp_path / "partial.bin").stat().st_size < (tmp_path / "big.bin").stat().st_size
-    assert said[0].count('{"terminated": [') == said[1].count('{"terminated": [') == 2
 
 
 def test_no_line_of_the_readme_replaces_the_editable_install():

@@ -19,24 +19,31 @@ def blocks(language, containing, document=README):
     return [text for text in re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL) if containing in text]
 
 
-async def test_the_curl_lines_can_be_pasted(root, tmp_path):
-    """All of them, in order, in one shell: each does what the text above it says."""
+async def pasted(server, lines, cwd):
+    """What bash says to them."""
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return (await shell.communicate())[0].decode()
+
+
+async def test_the_curl_lines_can_be_pasted_twice(root, tmp_path):
+    """All of them, in order, in one shell: each does what the text above it says, and again in the same directory."""
     lines = "".join(blocks("sh", "127.0.0.1:8080"))
     async with running(root) as server:
-        shell = await asyncio.create_subprocess_exec(
-            *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        out = (await shell.communicate())[0].decode()
-    assert (tmp_path / "copy.csv").read_text() == "some rows\n"
-    assert out.count('"state": "completed"') == 2 + 3  # two uploads answered; and in the list, with the export
-    assert out.count('"code": "terminated"') == 1
-    assert out.count('{"terminated": [') == 2
+        out = await pasted(server, lines, tmp_path)
+        assert (tmp_path / "copy.csv").read_text() == "some rows\n"
+        assert out.count('"state": "completed"') == 2 + 3  # two uploads answered; and in the list, with the export
+        assert out.count('"state": "paused"') == 1
+        assert out.count('"state": "running", "owner": "anonymous", "names": ["big.bin"]') == 1
+        again = await pasted(server, lines, tmp_path)
+    for each in (out, again):
+        assert re.findall(r'"code": "([a-z-]+)"', each) == ["terminated"]
+        assert each.count('{"terminated": [') == 2
     assert 0 < (tmp_path / "partial.bin").stat().st_size < 200_000_000
-    assert out.count('"state": "paused"') == 1
-    assert out.count('"state": "running", "owner": "anonymous", "names": ["big.bin"]') == 1
     assert (tmp_path / "whole.bin").stat().st_size == 200_000_000
     assert server.files() == ["big.bin", "rows.csv"]
 
@@ -46,13 +53,7 @@ async def test_the_resumable_curl_lines_can_be_pasted(root, tmp_path):
     (tmp_path / "big.bin").write_bytes(bytes(range(256)) * 10_000)
     lines = "".join(blocks("sh", "127.0.0.1:8080", RESUMABLE))
     async with running(root) as server:
-        shell = await asyncio.create_subprocess_exec(
-            *("bash", "-c", lines.replace("http://127.0.0.1:8080", server.url)),
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        out = (await shell.communicate())[0].decode()
+        out = await pasted(server, lines, tmp_path)
         assert "Upload-Offset: 1000000" in out
         assert "HTTP/1.1 104 " in out
         assert server.files() == ["big.bin", "big2.bin"]

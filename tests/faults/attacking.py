@@ -36,13 +36,22 @@ STALL = 0.010
 
 @dataclass
 class Attacked:
-    """What an attack did: `measured`, beside the `goal`."""
+    """What an attack did: `measured`, beside the `goal`.
+
+    `bounded`: whether all that can be counted is as the goal says. `waits`: seconds that something took, and those of
+    the goal.
+    """
 
     figure: str
     measured: str
     goal: str
-    reached: bool
+    bounded: bool
+    waits: list[tuple[float, float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    def reached(self, patience: float = 1.0) -> bool:
+        """Whether the goal is reached where everything may take `patience` times as long."""
+        return self.bounded and all(took <= patience * goal for took, goal in self.waits)
 
 
 Attack = Callable[[Path, float], Awaitable[Attacked]]
@@ -109,11 +118,8 @@ class Felt:
         return max(self.waits, default=NOBODY)
 
     @property
-    def well(self) -> bool:
-        return self.within(PATIENT)
-
-    def within(self, seconds: float) -> bool:
-        return not self.unanswered and self.longest <= seconds
+    def waited(self) -> tuple[float, float]:
+        return self.longest, PATIENT
 
     def __str__(self) -> str:
         return f"others waited {self.longest * 1000:.0f} ms at most, {self.unanswered} of {len(self.waits)} in vain"

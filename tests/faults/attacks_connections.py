@@ -53,7 +53,8 @@ async def idle(root: Path, scale: float) -> Attacked:
         f"{count:,} idle connections to a server with 256 descriptors",
         f"{share:.0%} of a processor, {logged:,} bytes logged in {seconds:.0f} s, {felt} ({len(let_in)} were let in)",
         f"<= 20% of a processor, <= 2,000 bytes, {GOAL}",
-        share <= 0.2 and logged <= 2000 and felt.well,
+        share <= 0.2 and logged <= 2000 and not felt.unanswered,
+        [felt.waited],
     )
 
 
@@ -96,7 +97,8 @@ async def zips(root: Path, scale: float) -> Attacked:
         f"{count} zips of 100 files by one user, of 256 descriptors",
         f"{opened} descriptors open, {felt}, {logged} lines of the log about accepting",
         f"<= {40 + 6 * count} descriptors, {GOAL}, none",
-        opened <= 40 + 6 * count and felt.well and not logged,
+        opened <= 40 + 6 * count and not felt.unanswered and not logged,
+        [felt.waited],
     )
 
 
@@ -134,7 +136,8 @@ async def unread(root: Path, scale: float) -> Attacked:
         f"{count + len(fresh)} clients that read no answer, timeouts of 2 s",
         f"{left} held after {let_go:.1f} s; SIGTERM took {ended:.1f} s",
         f"0 held after {LET_GO:.0f} s; SIGTERM <= 9 s",
-        not left and ended <= 9,
+        not left,
+        [(ended, 9)],
     )
 
 
@@ -175,5 +178,6 @@ async def heads(root: Path, scale: float) -> Attacked:
         f"{count} heads of 960 KB without an end",
         f"{grown / MIB:.0f} MiB more, {refused} told 431, {felt}",
         f"<= {most / MIB:.0f} MiB, {GOAL}",
-        grown <= most and felt.well,
+        grown <= most and not felt.unanswered,
+        [felt.waited],
     )

@@ -60,7 +60,8 @@ async def renames(root: Path, scale: float) -> Attacked:
         f"renames among {taken:,} taken names",
         f"{each * 1000:.0f} ms each, small uploads of others: {felt}",
         f"<= 100 ms each, {GOAL}",
-        each <= 0.1 and felt.well,
+        not felt.unanswered,
+        [felt.waited, (each, 0.1)],
     )
 
 
@@ -93,7 +94,8 @@ def _told(figure: str, result: StallResult, felt: Felt) -> Attacked:
         figure,
         f"{felt}; loop stalls {stall} ({result.notes})",
         f"{GOAL}; p99 <= {STALL * 1000:.0f} ms",
-        felt.well and result.percentile() <= STALL,
+        not felt.unanswered,
+        [felt.waited, (result.percentile(), STALL)],
     )
 
 
@@ -114,7 +116,8 @@ async def listings(root: Path, scale: float) -> Attacked:
         f"{clients} clients of one user list {files:,} files, another one lists",
         f"{felt} (the first listing took {alone.longest * 1000:.0f} ms)",
         f"others wait {turn * 1000:.0f} ms at most, none in vain",
-        felt.within(turn),
+        not felt.unanswered,
+        [(felt.longest, turn)],
     )
 
 
@@ -173,5 +176,6 @@ async def crafted(root: Path, scale: float) -> Attacked:
         f"{count} headers of 8 KB that are slow to read",
         f"loop stalls {result.longest * 1000:.1f} ms at most ({result.notes})",
         "<= 50 ms",
-        result.longest <= 0.05,
+        True,
+        [(result.longest, 0.05)],
     )
