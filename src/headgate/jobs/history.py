@@ -5,13 +5,15 @@ many jobs somebody runs, nobody else's are forgotten for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from uuid import UUID
 
 from headgate.jobs.job import Job
 
 __all__ = ["History"]
+
+_NONE: Mapping[UUID, Job] = {}
 
 
 class History:
@@ -24,11 +26,13 @@ class History:
 
     def add(self, job: Job) -> None:
         """Remember `job`, which has just ended."""
-        theirs = self._of.setdefault(job.owner, OrderedDict())
+        theirs = self._of.get(job.owner)
+        if theirs is None:
+            theirs = self._of[job.owner] = OrderedDict()
         self._size += job.id not in theirs
         theirs[job.id] = job
         while self._size > self._most:
-            owner = max(self._of, key=lambda owner: len(self._of[owner]))
+            owner = job.owner if len(self._of) == 1 else max(self._of, key=lambda owner: len(self._of[owner]))
             self._of[owner].popitem(last=False)
             self._size -= 1
             if not self._of[owner]:
@@ -36,8 +40,9 @@ class History:
 
     def get(self, id: UUID, owner: str | None) -> Job | None:  # noqa: A002 - the word that clients see
         """The job `id` of `owner`; None as the owner means: of anybody."""
-        owners = self._of if owner is None else (owner,)
-        return next((self._of[each][id] for each in owners if id in self._of.get(each, ())), None)
+        if owner is not None:
+            return self._of.get(owner, _NONE).get(id)
+        return next((theirs[id] for theirs in self._of.values() if id in theirs), None)
 
     def of(self, owner: str | None) -> Iterator[Job]:
         """Those of `owner`, or of everybody, the newest first."""

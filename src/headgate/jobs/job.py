@@ -47,6 +47,7 @@ class Job:
         "ended_by",
         "gate",
         "id",
+        "id_text",
         "kind",
         "names",
         "owner",
@@ -66,6 +67,7 @@ class Job:
         unattended: "Callable[[], None] | None" = None,
     ) -> None:
         self.id = id
+        self.id_text = str(id)
         self.kind = kind
         self.owner = owner
         self.names = list(names)
@@ -87,8 +89,7 @@ class Job:
         self._changed = changed
         self._unattended = unattended
         self._task: asyncio.Task[object] | None = None
-        #: How often the attached task was cancelled by us.
-        self.cancels = 0
+        self.cancels = 0  #: how often the attached task was cancelled by us
         #: Every byte is there: a task that is to publish it comes, even while the table is about to close.
         self.committed = False
         self._over = False
@@ -138,7 +139,6 @@ class Job:
 
     @property
     def task(self) -> "asyncio.Task[object] | None":
-        """What is attached."""
         return self._task
 
     @property

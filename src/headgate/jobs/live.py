@@ -4,12 +4,14 @@ A client chooses an id among its owner's own. Another owner's job may have the s
 the other (G6).
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from uuid import UUID
 
 from headgate.jobs.job import Job
 
 __all__ = ["LiveJobs"]
+
+_NONE: Mapping[UUID, Job] = {}
 
 
 class LiveJobs:
@@ -42,5 +44,6 @@ class LiveJobs:
 
     def get(self, id: UUID, owner: str | None) -> Job | None:  # noqa: A002 - the word that clients see
         """The job `id` of `owner`, or, without one, of anybody."""
-        owners: Iterable[str] = self._of if owner is None else (owner,)
-        return next((self._of[each][id] for each in owners if id in self._of.get(each, ())), None)
+        if owner is not None:
+            return self._of.get(owner, _NONE).get(id)
+        return next((theirs[id] for theirs in self._of.values() if id in theirs), None)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from headgate.errors import (
     AlreadyFinished,
@@ -23,6 +23,7 @@ from headgate.errors import (
     Terminated,
 )
 from headgate.jobs.history import History
+from headgate.jobs.ids import new_id
 from headgate.jobs.job import Job
 from headgate.jobs.lease import Lease
 from headgate.jobs.live import LiveJobs
@@ -129,7 +130,7 @@ class Jobs:
         the job was stopped.
         """
         job = Job(
-            id or uuid4(),
+            id or new_id(),
             kind,
             owner=owner,
             names=names,

@@ -24,12 +24,13 @@ class Underway:
 
     def __init__(self) -> None:
         self._uploads: dict[UUID, Upload] = {}
+        self._by_job: dict[Job, Upload] = {}
 
     def __iter__(self) -> Iterator[Upload]:
         return iter(list(self._uploads.values()))
 
     def add(self, upload: Upload) -> None:
-        self._uploads[upload.kept.id] = upload
+        self._uploads[upload.kept.id] = self._by_job[upload.job] = upload
 
     def kept_as(self, key: UUID) -> Upload | None:
         """What is kept under `key`, whoever owns it."""
@@ -46,10 +47,11 @@ class Underway:
 
     def remove(self, job: Job) -> Upload | None:
         """Forget the upload of `job`, if there is one, and return it."""
-        upload = self.get(job.id, job.owner)
-        if upload is None or upload.job is not job:
-            return None
-        return self._uploads.pop(upload.kept.id)
+        upload = self._by_job.pop(job, None)
+        if upload is not None:
+            del self._uploads[upload.kept.id]
+        return upload
 
     def clear(self) -> None:
         self._uploads.clear()
+        self._by_job.clear()

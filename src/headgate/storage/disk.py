@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from headgate.errors import Busy, StorageFailed, StorageFull
+from headgate.storage.changes import Changes
 from headgate.storage.entry import Entry
 from headgate.storage.pace import DirectPace, Pace
 
@@ -170,7 +171,8 @@ class Disk:
         self.staging = staging
         self.min_free_files = min_free_files
         self._former: list[int] = []  # staging directories that somebody has removed
-        self._changes: set[asyncio.Future[None]] = set()
+        #: Publications and deletions that are under way.
+        self.changes = Changes()
         self.pace = Pace()
         self.direct = DirectPace()
         #: Can a file's owner be written down here? Whoever opens the directories finds out, also the next.
@@ -254,22 +256,6 @@ class Disk:
         finally:
             with suppress(OSError):  # it is closed, whatever is said; what was done under it is done
                 os.close(lock)
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Something published appears or goes, in a thread, and the ledger is told of it before this ends."""
-        change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._changes.add(change)
-        try:
-            yield
-        finally:
-            self._changes.discard(change)
-            change.set_result(None)
-
-    async def changes_told(self) -> None:
-        """Wait until the ledger has been told of all changes that have begun."""
-        if self._changes:
-            await asyncio.wait(list(self._changes))
 
     async def free(self) -> int:
         """Bytes that this process may still write; none where the file system can take no more files."""

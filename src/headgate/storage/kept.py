@@ -23,6 +23,7 @@ from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import StorageFailed, UploadGone, UploadLocked
 from headgate.memory import Data
+from headgate.storage.changes import Change
 from headgate.storage.commits import Commits
 from headgate.storage.disk import Disk, close_quietly, mapped, open_own, unlink
 from headgate.storage.entry import Entry, Expect, Published, expect_anything
@@ -235,7 +236,7 @@ class LocalKept:
         publication = Publication(
             self._disk, [staged], on_conflict, expect, lambda done: self._replace_record(record(done[0]))
         )
-        with self._disk.changing():
+        with Change(self._disk.changes):
             try:
                 await uninterrupted(self._commits.begin(publication))
                 (done,) = publication.outcome()

@@ -25,6 +25,7 @@ from headgate.aio import uninterrupted
 from headgate.errors import StorageUnusable
 from headgate.storage.catalog import look, remove
 from headgate.storage.census import record_owner, take_census, written
+from headgate.storage.changes import Change
 from headgate.storage.commits import Commits
 from headgate.storage.disk import STAGING, Disk, mapped, open_staging
 from headgate.storage.entry import Entry, Expect, Order, Place, expect_anything
@@ -140,7 +141,7 @@ class LocalStorage:
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run_scan(lambda: take_census(disk.root))
-            await disk.changes_told()  # what was gone when it was looked for is not to be taken off once more
+            await disk.changes.told()  # what was gone when it was looked for is not to be taken off once more
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 
@@ -203,7 +204,7 @@ class LocalStorage:
         return await self._listings.page(after, most, order, descending=descending)
 
     async def delete(self, name: str, expect: Expect = expect_anything) -> None:
-        with self._disk.changing():
+        with Change(self._disk.changes):
             fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))
             self.ledger.settle(None, {}, gone)
         self._disk.free_later(fd)

@@ -20,6 +20,7 @@ from headgate.aio import uninterrupted
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFull
 from headgate.storage.census import record_owner, written
+from headgate.storage.changes import Change
 from headgate.storage.commits import Commits
 from headgate.storage.disk import Disk, mapped, unlink
 from headgate.storage.entry import Expect, Published, expect_anything
@@ -163,7 +164,7 @@ class LocalStage:
     async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> list[Published]:
         publication = Publication(self._disk, self._files, on_conflict, expect)
         self._publishing = True
-        with self._disk.changing():
+        with Change(self._disk.changes):
             await uninterrupted(self._commits.begin(publication))
             self._publishing = False
             done = publication.outcome()

@@ -46,9 +46,12 @@ def check_whole(request: web.Request) -> None:
     """Raise MalformedRequest or InconsistentLength if the content of `request`, which is no resumable upload, is a part
     of one by what it says of itself: nobody asked for it to be published as a whole."""
     check_content(request)
-    dialect = Dialect(field_values(request.headers, FIELDS), frozenset(VERSIONS))
-    incomplete = parse_boolean(field_value(request.headers, "Upload-Incomplete"))
-    if parse_boolean(field_value(request.headers, "Upload-Complete")) is False or incomplete or dialect.offset:
+    fields = field_values(request.headers, FIELDS)
+    if not fields:
+        return
+    dialect = Dialect(fields, frozenset(VERSIONS))
+    incomplete = parse_boolean(fields.get("Upload-Incomplete"))
+    if parse_boolean(fields.get("Upload-Complete")) is False or incomplete or dialect.offset:
         raise MalformedRequest("A part of an upload cannot be sent here: see the resumable uploads.")
     length, size = dialect.length, request.content_length
     if length is not None and size is not None and length != size:

@@ -6,7 +6,7 @@ Knows no HTTP: whoever took the body apart hands in its files.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headgate.aio import is_cancelled
@@ -114,7 +114,10 @@ async def receive(
     published = await stage.publish(rule, expect)
     job.names[:] = [each.entry.name for each in published]
     job.complete()
-    return [replace(file, name=each.entry.name, published=each) for file, each in zip(received, published, strict=True)]
+    return [
+        ReceivedFile(each.entry.name, file.size, file.digests, each)
+        for file, each in zip(received, published, strict=True)
+    ]
 
 
 def _too_large(config: Config, limit: int) -> str:

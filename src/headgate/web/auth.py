@@ -5,6 +5,7 @@ that never was (G6); what a browser sends by itself (a cookie, or only that it i
 own pages.
 """
 
+import functools
 import hashlib
 import hmac
 import inspect
@@ -149,6 +150,7 @@ def check_origin(request: web.Request) -> None:
         raise Forbidden("Pages of other origins are not served.")
 
 
+@functools.lru_cache(maxsize=1024)  # every request is asked where it comes from
 def is_loopback(host: str) -> bool:
     """Does `host`, a name or an address, mean this machine and nobody else?"""
     try:

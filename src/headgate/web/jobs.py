@@ -50,7 +50,7 @@ def job_json(job: Job) -> dict[str, Any]:
     rate = job.rate
     left = None if job.bytes_total is None else job.bytes_total - job.bytes_done
     return {
-        "id": str(job.id),
+        "id": job.id_text,
         "kind": job.kind,
         "state": job.state,
         "owner": job.owner,
@@ -89,12 +89,12 @@ def public_path(request: web.Request, path: str) -> str:
 
 def job_url(request: web.Request, job: Job) -> str:
     """The path of `job`, under whatever prefix the application is mounted."""
-    return public_path(request, request.app.router[JOB_ROUTE].canonical.format(id=job.id))
+    return public_path(request, request.app.router[JOB_ROUTE].canonical.format(id=job.id_text))
 
 
 def job_headers(request: web.Request, job: Job) -> dict[str, str]:
     """What every response to a transfer carries (RFC 8631: the status link tells what has become of it)."""
-    return {"Job-Id": str(job.id), "Link": f'<{job_url(request, job)}>; rel="status"'}
+    return {"Job-Id": job.id_text, "Link": f'<{job_url(request, job)}>; rel="status"'}
 
 
 def requested_job_id(request: web.Request) -> UUID | None:

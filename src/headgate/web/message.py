@@ -5,6 +5,7 @@ of the authority counts before what Host says (3.2.2).
 """
 
 import re
+from functools import lru_cache
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
@@ -31,9 +32,14 @@ def check_message(request: web.Request) -> None:
     hosts = len(request.headers.getall(hdrs.HOST, ()))
     if hosts > 1 or (not hosts and version >= HttpVersion11):  # 3.2
         raise MalformedRequest("A request has one Host.")
-    match = _AUTHORITY.fullmatch(authority(request))
-    if match is None or int(match[1] or 0) > 65535:
+    if not _is_authority(authority(request)):
         raise MalformedRequest("The host that the request names is none.")
+
+
+@lru_cache(maxsize=256)  # most requests name the same few
+def _is_authority(text: str) -> bool:
+    match = _AUTHORITY.fullmatch(text)
+    return match is not None and int(match[1] or 0) <= 65535
 
 
 def has_faulty_framing(request: web.Request) -> bool:
@@ -43,7 +49,8 @@ def has_faulty_framing(request: web.Request) -> bool:
 
 def authority(request: web.Request) -> str:
     """Host and port as the client says them; nothing where HTTP/1.0 leaves them out."""
-    match = _ABSOLUTE.match(request.raw_path)
+    path = request.raw_path
+    match = None if path.startswith("/") else _ABSOLUTE.match(path)
     return request.headers.get(hdrs.HOST, "") if match is None else match[1]
 
 

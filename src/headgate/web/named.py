@@ -16,7 +16,7 @@ FILE_PATH = "/files/{name:[^/]+}"
 def name_in_path(request: web.Request) -> str:
     """The name that the last segment of the path is. Raises InvalidName."""
     segment = request.rel_url.raw_path.rpartition("/")[2]
-    return check_name(_decoded(unquote_to_bytes(segment)))
+    return check_name(_decoded(unquote_to_bytes(segment)) if "%" in segment else segment)
 
 
 def name_in_query(request: web.Request, field: str) -> str | None:

@@ -39,7 +39,8 @@ class Validators:
     def headers(self) -> dict[str, str]:
         """Both; but not a time that will be strong and is not yet: a client could not tell when it was told."""
         headers = {"ETag": f'"{self.etag}"'}
-        if self.is_time_strong or self.modified_at > datetime.now(UTC):
+        now = datetime.now(UTC)
+        if not now - timedelta(seconds=1) < self.modified_at <= now or self.is_time_strong:
             headers["Last-Modified"] = format_datetime(self._second, usegmt=True)
         return headers
 

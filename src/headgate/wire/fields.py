@@ -12,10 +12,9 @@ __all__ = ["field_value", "field_values"]
 
 def field_value(headers: MultiMapping[str], name: str) -> str | None:
     """The value of the field `name`, all its lines; None if it did not come."""
-    lines = headers.getall(name, None)
-    return None if lines is None else lines[0] if len(lines) == 1 else ", ".join(lines)
+    return ", ".join(headers.getall(name)) if name in headers else None
 
 
 def field_values(headers: MultiMapping[str], names: Iterable[str]) -> dict[str, str]:
     """Those of the fields `names` that came."""
-    return {name: value for name in names if (value := field_value(headers, name)) is not None}
+    return {name: ", ".join(headers.getall(name)) for name in names if name in headers}
