@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import headgate.errors
-from headgate.cli.server import LIMITS as OPTIONS
-from headgate.cli.sizes import format_size
+from headgate.cli.server.argument_parser import LIMITS as OPTIONS
+from headgate.cli.value_parsers import format_size
 from headgate.config import Config
 from headgate.errors import HeadgateError
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.memory import PAGE, address, aligned, find, fits
+from headgate.lowlevel.page_memory import PAGE, address, aligned, find, fits
 
 
 @given(st.integers(1, 3 * PAGE))

@@ -41,7 +41,7 @@ def run_virtually(main: Callable[[], Awaitable[T]], monkeypatch: pytest.MonkeyPa
     """What `main()` gives."""
     loop = VirtualLoop()
     clock = SimpleNamespace(**(vars(time) | {"monotonic": loop.time}))
-    for room in ("throttle", "job"):
+    for room in ("rates.throttle", "job"):
         monkeypatch.setattr(f"headgate.jobs.{room}.time", clock)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main())

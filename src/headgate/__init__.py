@@ -8,10 +8,10 @@ from headgate.app import JOBS, create_app
 from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, HeadgateError, Refused, StorageUnusable
 from headgate.jobs import Job, Jobs, Kind, State
-from headgate.storage import Source, Stage, Staged, Storage
-from headgate.transfer.receive import ReceivedFile
-from headgate.web.auth import USER, User
-from headgate.web.jobs import JOB
+from headgate.storage import Source, Stage, StagedFile, Storage
+from headgate.transfer.inbound.receive import ReceivedFile
+from headgate.web.jobs.job_routes import JOB
+from headgate.web.middleware.auth import USER, User
 
 __all__ = [
     "JOB",
@@ -28,7 +28,7 @@ __all__ = [
     "Refused",
     "Source",
     "Stage",
-    "Staged",
+    "StagedFile",
     "State",
     "Storage",
     "StorageUnusable",

@@ -11,22 +11,22 @@ from headgate.config import Config
 from headgate.jobs import Jobs
 from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
-from headgate.transfer.receive import OnReceived
-from headgate.web.answer import tell_all
-from headgate.web.auth import Authenticate, authentication, only_user
-from headgate.web.cors import cors, exposing
-from headgate.web.events import EventRoutes
-from headgate.web.exports import Export, ExportRoutes, checked_exports
-from headgate.web.files import FileRoutes
-from headgate.web.health import HEALTH_ROUTES, HealthRoutes
-from headgate.web.ietf import IetfRoutes
-from headgate.web.jobs import PUBLIC_PATH, JobRoutes
-from headgate.web.page import PAGE_ROUTES, PageRoutes
-from headgate.web.problems import problems
-from headgate.web.session import SESSION_ROUTES, SessionRoutes
-from headgate.web.tus import TusRoutes, say_version
-from headgate.web.unrouted import Unrouted
-from headgate.web.uploads import UploadRoutes
+from headgate.transfer.inbound.receive import OnReceived
+from headgate.web.exports.export_routes import Export, ExportRoutes, checked_exports
+from headgate.web.fallback import Fallback
+from headgate.web.files.file_routes import FileRoutes
+from headgate.web.files.upload_routes import UploadRoutes
+from headgate.web.health_routes import HEALTH_ROUTES, HealthRoutes
+from headgate.web.jobs.event_routes import EventRoutes
+from headgate.web.jobs.job_routes import PUBLIC_PATH, JobRoutes
+from headgate.web.middleware.auth import Authenticate, authentication, only_user
+from headgate.web.middleware.cors import cors, exposing
+from headgate.web.middleware.problems import problems
+from headgate.web.page.page_routes import PAGE_ROUTES, PageRoutes
+from headgate.web.page.session_routes import SESSION_ROUTES, SessionRoutes
+from headgate.web.responses import add_default_headers
+from headgate.web.resumable.ietf_routes import IetfRoutes
+from headgate.web.resumable.tus_routes import TusRoutes, say_version
 
 __all__ = ["JOBS", "create_app"]
 
@@ -95,7 +95,7 @@ def create_app(
     SessionRoutes(config, authenticate).add_to(app.router)
     PageRoutes().add_to(app.router)
     HealthRoutes(jobs, storage).add_to(app.router)
-    app.router.register_resource(Unrouted(app.router))
+    app.router.register_resource(Fallback(app.router))
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:  # whatever fails, what had begun before it is closed
@@ -111,7 +111,7 @@ def create_app(
 
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)
-    app.on_response_prepare.append(tell_all)
+    app.on_response_prepare.append(add_default_headers)
     app.on_response_prepare.append(say_version)
     app.on_response_prepare.append(exposing(config.cors_origins))
     app.on_response_prepare.append(_harden)

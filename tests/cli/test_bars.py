@@ -5,9 +5,9 @@ import re
 import signal
 
 import pytest
+from e2e.test_client import MIB, Terminal, one_live, run
 
 from e2e.conftest import running
-from e2e.test_client import MIB, Terminal, one_live, run
 from support import eventually
 
 SPEED = r"[1-9][\d.]* ?[kKMG]?i?B/s"

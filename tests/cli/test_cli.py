@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from headgate.cli import main
-from headgate.cli.sizes import parse_port, parse_size
-from headgate.web.auth import Tokens
+from headgate.cli.value_parsers import parse_port, parse_size
+from headgate.web.middleware.auth import Tokens
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):
     """And `serve` and `token` are there all the same: the base install has no click and no rich."""
     for name in [name for name in sys.modules if name.split(".")[0] in ("click", "rich")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "headgate.cli.client", raising=False)
-    monkeypatch.delattr("headgate.cli.client", raising=False)
+    monkeypatch.delitem(sys.modules, "headgate.cli.client.commands", raising=False)
+    monkeypatch.delattr("headgate.cli.client.commands", raising=False)
     monkeypatch.setitem(sys.modules, "click", None)
     assert main(["token", "alice"]) == 0
     capsys.readouterr()

@@ -8,11 +8,11 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-
-from e2e.conftest import curl, running
 from e2e.test_client import run
 from e2e.test_serve import headgate
-from headgate.web.auth import new_token
+
+from e2e.conftest import curl, running
+from headgate.web.middleware.auth import new_token
 from support import PATIENCE, eventually
 
 

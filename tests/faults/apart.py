@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faults.machine import Stood
-from headgate.cli.serve import settle_memory
+from headgate.cli.server.server_process import settle_memory
 from support import PATIENCE, serving
 
 #: Seconds between two looks at the clock.

@@ -64,7 +64,7 @@ class FailingCalls:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """While the block runs, every module of the local storage calls through this."""
-        names = (info.name for info in pkgutil.iter_modules(headgate.storage.__path__, "headgate.storage."))
+        names = (info.name for info in pkgutil.walk_packages(headgate.storage.__path__, "headgate.storage."))
         replaced = [
             (module, attribute, getattr(module, attribute))
             for module in map(importlib.import_module, names)

@@ -50,7 +50,7 @@ class Stood:
 
 @asynccontextmanager
 async def machine() -> AsyncIterator[Stood]:
-    """Watch every processor while the block runs."""
+    """Watchdog every processor while the block runs."""
     watchers = [
         await asyncio.create_subprocess_exec(sys.executable, __file__, str(each), stdout=asyncio.subprocess.PIPE)
         for each in os.sched_getaffinity(0)

@@ -10,9 +10,9 @@ from unittest import mock
 
 from yarl import URL
 
-from headgate.memory import PAGE
-from headgate.storage import staged
-from headgate.transfer import direct
+from headgate.lowlevel.page_memory import PAGE
+from headgate.storage.local.incoming import staged_file as staged
+from headgate.transfer.inbound import direct
 from support import FORM, HeldUpload, Server, eventually, form, part
 from tus import BYTES, VERSION, named
 

@@ -47,7 +47,7 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing_open(root, number)
 def test_every_call_that_the_storage_makes_can_be_failed():
     """No call of `os` or `fcntl` is forgotten in the list."""
     harmless = {"strerror", "fdopen", "stat_result", "listdir"}
-    for path in SOURCE.glob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         for call in re.findall(r"\b(?:os|fcntl)\.([a-z_]+)\(", path.read_text()):
             assert call in CALLS or call in harmless, f"{path.name}: {call}"
     assert errno.EIO in ERRORS

@@ -12,8 +12,8 @@ import sys
 from typing import Any
 
 import headgate.cli
-from headgate.storage import staged
-from headgate.transfer import direct
+from headgate.storage.local.incoming import staged_file as staged
+from headgate.transfer.inbound import direct
 
 
 def run(arguments: list[str], log: str, *, in_blocks: bool) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.errors import MalformedRequest
-from headgate.wire.digests import format_digests, parse_digests, parse_wish
+from headgate.wire.digest_fields import format_digests, parse_digests, parse_wish
 
 SHA_256 = hashlib.sha256(b"x").digest()
 SHA_512 = hashlib.sha512(b"x").digest()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.wire.ietf import VERSIONS, Dialect, format_limits
-from headgate.wire.structured import parse_boolean, parse_integer
+from headgate.wire.structured_fields import parse_boolean, parse_integer
 
 ALL = frozenset(VERSIONS)
 

@@ -38,11 +38,11 @@ NOTHING, FAR_TOO_LONG = 0.002, 0.050
 BEGINNINGS = {
     "conditions": ('"', 'W/"', '"a", ', "*", "Wed, 08 Jul 2026 00:00:00 GMT"),
     "dates": ("Wed, ", "Wed, 08 Jul ", "Wed, 08 Jul 2026 00:00:00 ", "Wednesday, 08-Jul-", "Wed Jul  8 "),
-    "digests": ("sha-256=:", "sha-256=::", "sha-256=1", "sha-256=1;a=", "sha-256=1;"),
+    "digest_fields": ("sha-256=:", "sha-256=::", "sha-256=1", "sha-256=1;a=", "sha-256=1;"),
     "ietf": ("?1", "?1;a=", "1", "1;a="),
     "parameters": ("a/b", 'a;b="', "a;b=", "a;b*=utf-8''", "a; b=c"),
     "ranges": ("bytes=", "bytes=0-", "bytes"),
-    "structured": ("?1", "?1;a", "?1;a=", '?1;a="', "1", "1;a=", "-"),
+    "structured_fields": ("?1", "?1;a", "?1;a=", '?1;a="', "1", "1;a=", "-"),
     "tus": ("partial", "final;", "final;http://h/", "sha1 ", "a ", "1"),
 }
 

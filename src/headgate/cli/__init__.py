@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from headgate.cli import server
+from headgate.cli.server import argument_parser
 
 __all__ = ["main"]
 
@@ -11,14 +11,14 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in server.COMMANDS:
-        return server.main(argv)
+    if argv and argv[0] in argument_parser.COMMANDS:
+        return argument_parser.main(argv)
     try:
         # Here, because a server needs none of it, and may not have it.
-        from headgate.cli import client
+        from headgate.cli.client import commands
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
         print("headgate: commands other than serve and token need: pip install 'headgate[cli]'", file=sys.stderr)
-        return server.main(argv)
-    return client.main(argv)
+        return argument_parser.main(argv)
+    return commands.main(argv)

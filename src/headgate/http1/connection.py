@@ -104,7 +104,7 @@ class Connection(RequestHandler):
             self._bounds.keeps(-kept)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer `refusal` when all that came before is answered; it is the connection's last answer."""
+        """LingeringResponse `refusal` when all that came before is answered; it is the connection's last answer."""
         if self._force_close or self._close:
             return
         self._messages.append((_ErrInfo(refusal.status, refusal, ""), EMPTY_PAYLOAD))

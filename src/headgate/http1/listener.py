@@ -22,7 +22,7 @@ from aiohttp import web
 
 from headgate.config import Config
 from headgate.http1.connection import Connection
-from headgate.transfer.watch import acknowledged
+from headgate.transfer.watchdog import acknowledged
 
 __all__ = ["Listener"]
 

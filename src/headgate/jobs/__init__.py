@@ -3,7 +3,7 @@
 from headgate.jobs.job import Job
 from headgate.jobs.lease import Hold, Lease
 from headgate.jobs.mirror import Command, Mirror
+from headgate.jobs.registry import Jobs
 from headgate.jobs.states import Kind, State
-from headgate.jobs.table import Jobs
 
 __all__ = ["Command", "Hold", "Job", "Jobs", "Kind", "Lease", "Mirror", "State"]

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Superseded, Terminated
-from headgate.jobs.gate import Gate
-from headgate.jobs.meter import Meter
+from headgate.jobs.rates.gate import Gate
+from headgate.jobs.rates.meter import Meter
 from headgate.jobs.states import Kind, State, check_transition
 
 __all__ = ["Job"]

@@ -12,12 +12,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from headgate.aio import uninterrupted
 from headgate.errors import AlreadyFinished, JobStopped, ServerError, ShuttingDown, Superseded, UploadLocked
 from headgate.jobs.job import Job
-from headgate.jobs.places import Places
 from headgate.jobs.run import Run
+from headgate.jobs.slots import Slots
 from headgate.jobs.states import State
+from headgate.lowlevel.cancellation import uninterrupted
 
 __all__ = ["Hold", "Lease"]
 
@@ -37,7 +37,7 @@ class Lease:
         *,
         leave: Callable[[Job], None],
         closing: Callable[[], bool],
-        places: Places,
+        places: Slots,
     ) -> None:
         self.job = job
         self._leave = leave

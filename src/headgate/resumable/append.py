@@ -6,7 +6,7 @@ from typing import Protocol as Interface
 
 from headgate.errors import InconsistentLength
 from headgate.jobs import Job
-from headgate.transfer.body import Body
+from headgate.transfer.inbound.body import Body
 
 __all__ = ["Append", "Sender"]
 
@@ -24,7 +24,7 @@ class Sender(Interface):
     def watch(self, job: Job, body: Body) -> AbstractContextManager[object]:
         """Stops `job` if they do not come."""
 
-    async def proceed(self) -> None:
+    async def send_continue(self) -> None:
         """They are wanted."""
 
     def check(self) -> None:

@@ -17,12 +17,12 @@ from uuid import UUID, uuid4
 from headgate.config import Config, OnConflict
 from headgate.errors import JobIdTaken, NameTaken, TooLarge, UploadGone, UploadNotFound
 from headgate.jobs import Jobs
+from headgate.resumable.active_uploads import keys_of
 from headgate.resumable.parts import Parts
-from headgate.resumable.record import Plan, Protocol, Record, owner_of
-from headgate.resumable.underway import keys_of
+from headgate.resumable.record import NewUpload, Protocol, Record, owner_of
 from headgate.resumable.upload import Upload
-from headgate.sizes import readable
-from headgate.storage import Kept, Storage
+from headgate.storage import PartialFile, Storage
+from headgate.units import readable
 
 __all__ = ["Creation", "Find"]
 
@@ -44,7 +44,7 @@ class Creation:
         *,
         reserved: frozenset[str],
         parts: Parts,
-        enter: Callable[[Kept, Record], Upload],
+        enter: Callable[[PartialFile, Record], Upload],
         find: Find,
     ) -> None:
         self._config = config
@@ -60,7 +60,7 @@ class Creation:
         """Is the upload kept under `key` still to have a job? Until then nobody is to find it."""
         return key in self._creating
 
-    async def create(self, plan: Plan, *, owner: str, id_: UUID | None) -> Upload:
+    async def create(self, plan: NewUpload, *, owner: str, id_: UUID | None) -> Upload:
         """A new upload, durably, which nobody adds to yet.
 
         Raises NameTaken if that is known already, TooLarge, QuotaExceeded or StorageFull if it cannot have its length,
@@ -83,7 +83,7 @@ class Creation:
         length += self._parts.promised(owner) if plan.parts else 0
         if length > self._config.max_file_size:
             raise TooLarge(f"A file may have {readable(self._config.max_file_size)}; this one has {readable(length)}.")
-        told = {field.name: getattr(plan, field.name) for field in fields(Plan)}
+        told = {field.name: getattr(plan, field.name) for field in fields(NewUpload)}
         record = Record(**told, owner=owner, created_at=datetime.now(UTC), id=id_)
         for key in keys_of(id_, owner):
             if key in self._creating:
@@ -110,13 +110,13 @@ class Creation:
 
     async def _is_own(self, key: UUID, owner: str) -> bool:
         """Is what is kept under `key` of `owner`?"""
-        kept = await self._storage.find_kept(key, owner_of)
+        kept = await self._storage.find_partial(key, owner_of)
         if kept is None:
             return False
         kept.let_go()
         return owner_of(kept.record) == owner
 
-    async def _made_of(self, plan: Plan, owner: str) -> tuple[Upload | None, int]:
+    async def _made_of(self, plan: NewUpload, owner: str) -> tuple[Upload | None, int]:
         """The upload that is made, or is to be made, of the same parts already, if there is one: whoever asks again did
         not get the answer. And the bytes that they have, as far as that is known.
 

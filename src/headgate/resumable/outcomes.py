@@ -6,7 +6,7 @@ what has become of it. An owner who completes very many has the oldest of them f
 
 from collections import deque
 
-from headgate.storage import Kept
+from headgate.storage import PartialFile
 
 __all__ = ["Outcomes"]
 
@@ -17,9 +17,9 @@ class Outcomes:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._of: dict[str, deque[Kept]] = {}
+        self._of: dict[str, deque[PartialFile]] = {}
 
-    def add(self, owner: str, kept: Kept) -> Kept | None:
+    def add(self, owner: str, kept: PartialFile) -> PartialFile | None:
         """Count what is `kept` of an upload of `owner`; return what is to go instead, if there are too many."""
         theirs = self._of.setdefault(owner, deque())
         theirs.append(kept)

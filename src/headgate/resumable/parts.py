@@ -4,8 +4,8 @@ import time
 
 from headgate.config import Config
 from headgate.errors import UploadGone
-from headgate.resumable.record import Plan
-from headgate.resumable.underway import Underway
+from headgate.resumable.active_uploads import ActiveUploads
+from headgate.resumable.record import NewUpload
 from headgate.resumable.upload import Upload
 
 __all__ = ["Parts"]
@@ -14,7 +14,7 @@ __all__ = ["Parts"]
 class Parts:
     """What is made of what among `uploads`."""
 
-    def __init__(self, uploads: Underway, config: Config) -> None:
+    def __init__(self, uploads: ActiveUploads, config: Config) -> None:
         self._uploads = uploads
         self._config = config
 
@@ -52,7 +52,7 @@ class Parts:
         known = [part.record.length for part in self.still_there(upload) if part.record.length is not None]
         return sum(known) if len(known) == len(upload.record.parts) else None
 
-    def pending(self, plan: Plan, owner: str) -> Upload | None:
+    def pending(self, plan: NewUpload, owner: str) -> Upload | None:
         """The upload that is about to be made as `plan` says, if somebody has asked for it before."""
         for upload in self._uploads:
             record = upload.record

@@ -25,14 +25,14 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.jobs import State
-from headgate.pools import DIGESTS
+from headgate.lowlevel.thread_pools import DIGESTS
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
-from headgate.sizes import readable
 from headgate.storage import Entry, Published
-from headgate.transfer.receive import OnReceived, ReceivedFile, approve
-from headgate.wire.digests import ALGORITHMS
+from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, approve
+from headgate.units import readable
+from headgate.wire.digest_fields import ALGORITHMS
 
 __all__ = ["Publisher"]
 

@@ -13,7 +13,7 @@ from headgate.config import OnConflict
 from headgate.jobs import Job, Kind
 from headgate.storage import Published
 
-__all__ = ["Outcome", "Plan", "Protocol", "Record", "owner_of"]
+__all__ = ["NewUpload", "Outcome", "Protocol", "Record", "owner_of"]
 
 
 class Protocol(StrEnum):
@@ -24,7 +24,7 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class NewUpload:
     """What a client wants of a new upload."""
 
     protocol: Protocol
@@ -72,7 +72,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(Plan):
+class Record(NewUpload):
     """A plan that was taken, and how far it is."""
 
     owner: str

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 
-from headgate.aio import uninterrupted
 from headgate.config import Config
 from headgate.errors import (
     AlreadyFinished,
@@ -30,13 +29,14 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.jobs import Job, Lease
-from headgate.memory import Data
+from headgate.lowlevel.cancellation import uninterrupted
+from headgate.lowlevel.page_memory import Data
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record
-from headgate.sizes import readable
-from headgate.storage import Kept
-from headgate.transfer.body import Body
-from headgate.transfer.gated import through
+from headgate.storage import PartialFile
+from headgate.transfer.inbound.body import Body
+from headgate.transfer.throttled import through
+from headgate.units import readable
 
 __all__ = ["Upload"]
 
@@ -55,7 +55,7 @@ class Upload:
         self,
         job: Job,
         lease: Lease | None,
-        kept: Kept,
+        kept: PartialFile,
         record: Record,
         has_expired: "Callable[[Upload], bool]" = lambda _: False,
     ) -> None:
@@ -203,7 +203,7 @@ class Upload:
             job.go_on()
             body = sender.body(limit)
             with closing(body), sender.watch(job, body):
-                await sender.proceed()
+                await sender.send_continue()
                 await self._take(job, body, sender, start)
             await self.kept.sync()
             if sender.checked:

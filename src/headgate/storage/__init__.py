@@ -1,20 +1,20 @@
 """Where files live: the contract in `base`, and a directory of this machine in `local`. Knows neither HTTP nor jobs."""
 
-from headgate.storage.base import Kept, Source, Stage, Staged, Storage
-from headgate.storage.entry import Entry, Expect, Order, Place, Published, expect_anything
-from headgate.storage.local import LocalStorage
+from headgate.storage.contract import PartialFile, Source, Stage, StagedFile, Storage
+from headgate.storage.entry import Cursor, Entry, Expect, Published, SortKey, expect_anything
+from headgate.storage.local.local_storage import LocalStorage
 
 __all__ = [
+    "Cursor",
     "Entry",
     "Expect",
-    "Kept",
     "LocalStorage",
-    "Order",
-    "Place",
+    "PartialFile",
     "Published",
+    "SortKey",
     "Source",
     "Stage",
-    "Staged",
+    "StagedFile",
     "Storage",
     "expect_anything",
 ]

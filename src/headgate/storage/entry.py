@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = ["Entry", "Expect", "Order", "Place", "Published", "expect_anything"]
+__all__ = ["Cursor", "Entry", "Expect", "Published", "SortKey", "expect_anything"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +19,25 @@ class Entry:
     etag: str
 
 
-class Order(StrEnum):
+class SortKey(StrEnum):
     """By what files are listed; those that are the same in it, by name."""
 
     NAME = "name"  #: the bytes of its UTF-8
     SIZE = "size"
     MODIFIED = "modified"
 
-    def place(self, entry: Entry) -> "Place":
+    def place(self, entry: Entry) -> "Cursor":
         """Where `entry` stands in a list that is ordered so."""
         number = 0
-        if self is Order.SIZE:
+        if self is SortKey.SIZE:
             number = entry.size
-        elif self is Order.MODIFIED:
+        elif self is SortKey.MODIFIED:
             number = round(entry.modified_at.timestamp() * 1_000_000)
         return number, entry.name.encode()
 
 
 #: A place in a list: size in bytes or time in microseconds, or 0; and a name. Nobody need stand there.
-Place = tuple[int, bytes]
+Cursor = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)

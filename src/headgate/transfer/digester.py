@@ -8,9 +8,9 @@ from typing import Self
 from multidict import MultiMapping
 
 from headgate.errors import DigestMismatch
-from headgate.memory import Data
-from headgate.pools import DIGESTS
-from headgate.wire.digests import ALGORITHMS, parse_digests
+from headgate.lowlevel.page_memory import Data
+from headgate.lowlevel.thread_pools import DIGESTS
+from headgate.wire.digest_fields import ALGORITHMS, parse_digests
 
 __all__ = ["REPR_DIGEST", "Digester"]
 

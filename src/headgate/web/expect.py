@@ -1,22 +1,22 @@
 """``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it.
 
 aiohttp answers the expectation before any middleware has run, and an unknown one with its own words. All our routes
-leave it open (`deferred`); a handler that reads a body calls `proceed` when everything that the headers can tell has
-been checked, right before it does. Whatever it refuses before that is refused without a byte of the body.
+leave it open (`deferred`); a handler that reads a body calls `send_continue` when everything that the headers can tell
+has been checked, right before it does. Whatever it refuses before that is refused without a byte of the body.
 """
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from headgate.errors import Disconnected, ExpectationFailed
 
-__all__ = ["deferred", "proceed", "send_interim"]
+__all__ = ["deferred", "send_continue", "send_interim"]
 
 
 async def deferred(request: web.Request) -> None:
     """An expect handler that does nothing yet."""
 
 
-async def proceed(request: web.Request) -> None:
+async def send_continue(request: web.Request) -> None:
     """Tell a client that waits for it to send the body.
 
     Raises ExpectationFailed for any other expectation, Disconnected if the client no longer waits.

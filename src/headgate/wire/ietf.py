@@ -13,7 +13,7 @@ Rules of this room: a structured field that does not parse is as if it were not 
 
 from collections.abc import Mapping
 
-from headgate.wire.structured import parse_boolean, parse_integer
+from headgate.wire.structured_fields import parse_boolean, parse_integer
 
 __all__ = ["CONTENT_TYPE", "FIELDS", "LATEST", "VERSIONS", "Dialect", "format_limits"]
 

@@ -1,0 +1,157 @@
+"""Where an export is written to: a file beside its target, which has the target's name only when all of it came.
+
+Rules of this room:
+
+- What came of an export that broke is kept, if its validator is known: the name of what is kept says of which file, by
+  which entity tag, and for which target. The next export of the same goes on with it (RFC 9110, 13.1.5).
+- Whoever writes to it holds a lock on it. Another who comes meanwhile begins a file of their own.
+- What nobody came back for within a day is removed by the next export into the same directory.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
+from pathlib import Path
+
+from headgate.cli.client.remote_job import LocalError
+
+__all__ = ["Arriving"]
+
+#: Seconds for which what came of an export is kept: as long as a server keeps an upload.
+KEPT_FOR = 24 * 3600.0
+
+#: Characters of an entity tag that a file's name has room for.
+LONGEST_TAG = 120
+
+_PREFIX = ".headgate-"
+_SUFFIX = ".part"
+
+
+class Arriving:
+    """The file `target` on its way, as `name` is called at `url`. Raises LocalError, as all its methods do."""
+
+    def __init__(self, url: str, name: str, target: Path, *, force: bool) -> None:
+        if target.exists() and not force:
+            raise LocalError(f"{target} is there already; --force replaces it.")
+        self._target = target
+        self._force = force
+        key = "\n".join((url, name, str(target.absolute())))
+        self._stem = _PREFIX + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:16]
+        self._fd = -1
+        self._path: Path | None = None
+        #: The entity tag of what has come already, and how much that is.
+        self.etag: str | None = None
+        self.size = 0
+        self._remove_old_ones()
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Go on with what came before, if nobody else does."""
+        found = [path for path in self._beside() if path.name.startswith(self._stem + ".")]
+        for path in sorted(found, key=_size, reverse=True):
+            etag = _etag_of(path.name)
+            if etag is None:
+                continue
+            with suppress(OSError):
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if not os.fstat(fd).st_nlink:
+                        raise FileNotFoundError
+                except OSError:
+                    os.close(fd)
+                    raise
+                self._fd, self._path, self.etag, self.size = fd, path, etag, os.lseek(fd, 0, os.SEEK_END)
+                return
+
+    def begin(self, etag: str | None) -> None:
+        """What comes is all of a file whose entity tag is `etag`, if it has one: what came before is of no use."""
+        self.discard()
+        tag = "" if etag is None else urlsafe_b64encode(etag.encode(errors="replace")).decode().rstrip("=")
+        self.etag = etag if tag and len(tag) <= LONGEST_TAG else None
+        name = f"{self._stem}.{tag if self.etag else ''}.{secrets.token_hex(4)}{_SUFFIX}"
+        path = self._target.parent / name
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LocalError(f"{self._target} cannot be written: {error.strerror}") from error
+        self._path, self.size = path, 0
+
+    def write(self, data: bytes) -> None:
+        """Append `data`. Blocks."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            raise LocalError(f"{self._target} cannot be written: {error.strerror}") from error
+        self.size += len(data)
+
+    def publish(self) -> None:
+        """All of it has come: give it the target's name."""
+        assert self._path is not None
+        try:
+            if self._force:
+                os.replace(self._path, self._target)
+            else:
+                os.link(self._path, self._target)  # unlike a rename, this refuses a name that came up meanwhile
+        except FileExistsError:
+            raise LocalError(f"{self._target} is there already; --force replaces it.") from None
+        except OSError as error:
+            raise LocalError(f"{self._target} cannot be written: {error.strerror}") from error
+        finally:
+            self.discard()
+
+    def leave(self) -> None:
+        """It broke off. What came stays for the next, if there is any, and if it can be known again."""
+        if self.etag is None or not self.size:
+            self.discard()
+        elif self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Nothing of it is wanted."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                assert self._path is not None
+                os.unlink(self._path)
+            os.close(fd)
+
+    def _beside(self) -> list[Path]:
+        with suppress(OSError):
+            return [path for path in self._target.parent.iterdir() if path.name.endswith(_SUFFIX)]
+        return []
+
+    def _remove_old_ones(self) -> None:
+        for path in self._beside():
+            if not path.name.startswith(_PREFIX):
+                continue
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime > KEPT_FOR:
+                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                    try:
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+                    finally:
+                        os.close(fd)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0
+
+
+def _etag_of(name: str) -> str | None:
+    parts = name.split(".")
+    tag = parts[2] if len(parts) == 5 else ""
+    with suppress(ValueError):
+        return urlsafe_b64decode(tag + "=" * (-len(tag) % 4)).decode() or None
+    return None

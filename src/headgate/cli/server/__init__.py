@@ -1,0 +1,1 @@
+"""``headgate serve`` and ``headgate token``."""

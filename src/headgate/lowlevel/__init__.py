@@ -1,0 +1,1 @@
+"""What Python, asyncio and aiohttp lack. Knows nothing of headgate."""

@@ -1,0 +1,1 @@
+"""Files on their way in, from the first byte until they are published."""

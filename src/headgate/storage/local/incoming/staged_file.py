@@ -1,0 +1,275 @@
+"""One staged file: a name in the staging directory, a lock that says that its writer lives, and bytes in order.
+
+Rules of this room:
+
+- A staged file is live while its writer holds the lock on it (flock: the kernel drops it with the process). Whoever
+  finds one that nobody holds may remove it; age says nothing.
+- A descriptor is closed only when no thread uses it any more, though the task that asked was cancelled.
+- A byte is written only after it was promised.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from headgate.lowlevel.page_memory import PAGE, Data, fits
+from headgate.storage.local.disk.disk import Disk, close_quietly, mapped, unlink
+from headgate.storage.quota import Account
+
+__all__ = ["LocalStagedFile", "create_locked", "lock"]
+
+#: What copy_file_range answers where it cannot be had.
+_NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+#: What O_DIRECT answers where it cannot be had.
+_NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+
+#: Bytes of a write that the disk takes by itself: it has to be done by a thread, and below this that costs too much.
+DIRECT = 1024 * 1024
+
+T = TypeVar("T")
+
+
+def lock(fd: int) -> None:
+    """Raises BlockingIOError if somebody holds the file."""
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def create_locked(label: str, directory: int) -> int:
+    """Create the file `label` in `directory` and lock it; return its descriptor. Raises OSError. Blocks."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        fd = os.open(label, flags, 0o666, dir_fd=directory)
+        try:
+            lock(fd)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(fd)
+            os.unlink(label, dir_fd=directory)
+            raise
+        # A sweeper found it between its name and its lock: it is removing it, or has done so.
+        os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(label, dir_fd=directory)
+
+
+class LocalStagedFile:
+    """One staged file, under a name of its own in the staging directory.
+
+    `fd` is open and locked. `promise` sees to it that the next so many bytes may be written.
+    """
+
+    __slots__ = (
+        *("_account", "_busy", "_disk", "_durable", "_fd", "_promise", "_taking"),
+        *("inode", "label", "name", "size"),
+    )
+
+    def __init__(
+        self, disk: Disk, account: Account, promise: Callable[[int], Awaitable[None]], fd: int, label: str, name: str
+    ) -> None:
+        self._disk = disk
+        self._account = account
+        self._promise = promise
+        self._fd = fd
+        self._busy: asyncio.Future[Any] | None = None
+        self._durable = -1  # so many bytes of it are
+        self._taking: asyncio.Future[None] | None = None  # the disk takes what was written last
+        self.inode = os.fstat(fd).st_ino
+        self.label = label  #: its name in the staging directory
+        self.name = name
+        self.size = 0
+
+    async def write(self, data: Data) -> None:
+        account, size = self._account, len(data)
+        if account.written + size > account.reserved:
+            await self._promise(size)
+        if self._taking is not None:
+            await self.flush()
+        if size >= DIRECT and self._disk.direct.is_fast() and fits(data, at := self.size):
+            self._taking = self._begin(lambda: self._write_direct(data, at))
+        # Inline while the page cache absorbs it: a thread costs half as much again.
+        elif self._disk.pace.is_fast():
+            self._write(data)
+        else:
+            await self.run(lambda: self._write(data))
+        account.written += size
+        self.size += size
+
+    async def flush(self) -> None:
+        """Return when the disk has taken what was written."""
+        taking = self._taking
+        if taking is not None:
+            try:
+                await asyncio.shield(taking)  # what went wrong stays, for whoever would write after the gap
+                if self._taking is taking:
+                    self._taking = None
+            finally:
+                del taking  # its exception has this frame
+
+    def _write(self, data: Data) -> None:
+        began = time.perf_counter()
+        with mapped():
+            self._write_all(data)
+        self._disk.pace.wrote(began, time.perf_counter())
+
+    def _write_all(self, data: Data) -> None:
+        written = os.write(self._fd, data)
+        if written < len(data):  # a nearly full disk takes a part, and then says so
+            rest = memoryview(data)
+            while written < len(rest):
+                written += os.write(self._fd, rest[written:])
+
+    def _write_direct(self, data: Data, at: int) -> None:
+        """Have the disk take all whole pages of `data`, which is written at `at`, past the page cache. Blocks."""
+        began = time.perf_counter()
+        first = -at % PAGE
+        end = first + (len(data) - first) // PAGE * PAGE
+        with mapped():
+            if first:
+                self._write_all(data[:first])
+            end = first + self._hand_over(data[first:end])
+            if end < len(data):
+                self._write_all(data[end:])
+        self._disk.direct.wrote(began, time.perf_counter())
+
+    def _hand_over(self, pages: Data) -> int:
+        """Write as many of `pages` directly as can be; return how many bytes."""
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+            try:
+                return os.write(self._fd, pages)
+            finally:
+                fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
+        except OSError as error:
+            if error.errno not in _NO_DIRECT:
+                raise
+            self._disk.direct.never()
+            return 0
+
+    async def sync(self) -> None:
+        """Make every byte written so far durable."""
+        await self.flush()
+        size = self.size
+        await asyncio.shield(self._begin(self._sync, self._disk.run_sync))
+        self._durable = size
+
+    def _sync(self) -> None:
+        with mapped():
+            os.fsync(self._fd)
+
+    def copy(self, source: int, offset: int, most: int) -> int:
+        """Append up to `most` bytes of the file `source` from `offset` on, within the kernel; return how many.
+
+        Blocks.
+        """
+        with mapped():
+            try:
+                copied = os.copy_file_range(source, self._fd, most, offset)
+            except OSError as error:
+                if error.errno not in _NO_COPY:
+                    raise
+                copied = os.sendfile(self._fd, source, offset, most)
+        self.size += copied
+        return copied
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer only at the end. Blocks."""
+        with mapped():
+            return os.pread(self._fd, size, offset)
+
+    def cut(self, size: int) -> None:
+        """Drop what comes after `size` bytes. Blocks."""
+        with mapped():
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        self.size = size
+
+    def status(self) -> os.stat_result:
+        """What the file system says of it."""
+        return os.fstat(self._fd)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which uses the descriptor, in a thread."""
+        await self.flush()
+        return await asyncio.shield(self._begin(function))
+
+    def _begin(
+        self, function: Callable[[], T], run: "Callable[[Callable[[], T]], asyncio.Future[T]] | None" = None
+    ) -> "asyncio.Future[T]":
+        future = (run or self._disk.run)(function)
+        if self._busy is None or self._busy.done():
+            self._busy = future
+        else:  # a sync goes on while more is written
+            self._busy = asyncio.gather(self._busy, future, return_exceptions=True)
+        return future
+
+    async def idle(self) -> None:
+        """Wait until nothing uses the descriptor in a thread any more, and count what is there."""
+        if self._busy is not None:
+            await asyncio.wait([self._busy])
+            self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
+        self._busy = self._taking = None  # what failed has been told, or nobody asks; and it has frames that have us
+        with suppress(OSError):  # of an open file, it does not fail; and a write that failed may have written some
+            self.size = os.lseek(self._fd, 0, os.SEEK_END)
+
+    async def leave(self) -> os.stat_result:
+        """Close a file that stays; return what the file system says of it."""
+        await self.idle()
+        fd, self._fd = self._fd, -1
+
+        def close() -> os.stat_result:
+            try:
+                with mapped():
+                    return os.fstat(fd)
+            finally:
+                close_quietly(fd)
+
+        return await self._disk.run_names(close)
+
+    # For its publication, in a thread.
+
+    def make(self) -> None:
+        """It is there."""
+
+    def secure(self) -> None:
+        """Most likely it was synced already, when that could still be stopped. Raises StorageFailed."""
+        if self._durable != self.size:
+            self._sync()
+
+    def link(self, name: str, directory: int) -> None:
+        """Give it `name`, too. Raises OSError. Blocks."""
+        os.link(self.label, name, src_dir_fd=self._disk.staging, dst_dir_fd=directory, follow_symlinks=False)
+
+    def give_label(self) -> None:
+        """It has one."""
+
+    def drop_held_label(self) -> None:
+        """It keeps it until its stage ends."""
+
+    def finish(self) -> None:
+        """It is published: drop its staged name, and close it, which ends the lock, too. Never raises. Blocks."""
+        unlink(self.label, self._disk.staging)
+        fd, self._fd = self._fd, -1
+        close_quietly(fd)
+
+    def discard(self) -> None:
+        """Close a file whose name is gone, after whatever still uses the descriptor in a thread."""
+        fd, self._fd = self._fd, -1
+        busy, self._busy, self._taking = self._busy, None, None
+        if busy is None:
+            self._disk.free_later(fd)
+        else:
+            busy.add_done_callback(lambda future: self._abandoned(future, fd))
+
+    def _abandoned(self, future: "asyncio.Future[Any]", fd: int) -> None:
+        future.exception()  # looked at, so that asyncio does not log it: the file is gone and nobody asks any more
+        self._disk.free_later(fd)

@@ -1,0 +1,1 @@
+"""The unfinished bytes of resumable uploads, which outlive their process."""

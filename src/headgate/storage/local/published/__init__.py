@@ -1,0 +1,1 @@
+"""Published files: opened, listed, deleted, counted."""

@@ -1,0 +1,121 @@
+"""A published file, open for reading."""
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+
+from headgate.errors import FileNotFound, Unreadable
+from headgate.storage.entry import Entry
+from headgate.storage.local.disk.disk import Disk, entry_of, mapped
+
+__all__ = ["LocalSource", "open_published", "open_source"]
+
+T = TypeVar("T")
+
+#: Bytes that a thread reads at once to have them in the page cache.
+FETCH = 256 * 1024
+
+#: Bytes that the kernel is asked to bring in beyond those, so that the disk works while the client takes them.
+AHEAD = 4 * 1024 * 1024
+
+#: Bytes from one that is looked for in the page cache to the next: fewer than are read ahead or dropped at once.
+STEP = 1024 * 1024
+
+#: What opening a name that is not a readable regular file may raise: absent, a symlink, a socket.
+_NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+
+
+def open_published(disk: Disk, name: str, *, may_be_unreadable: bool = False) -> tuple[int, os.stat_result]:
+    """A descriptor of the published file `name`, and its status. Raises FileNotFound, Unreadable or OSError. Blocks.
+
+    `may_be_unreadable`: if so, the descriptor is one that only says which file it is.
+    """
+    # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        try:
+            fd = os.open(name, flags, dir_fd=disk.root)
+        except PermissionError:
+            if not may_be_unreadable:
+                raise Unreadable from None
+            fd = os.open(name, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=disk.root)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFound(f"There is no file called {name!r}.") from None
+        raise
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFound(f"There is no file called {name!r}.")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, status
+
+
+def open_source(disk: Disk, name: str) -> "LocalSource":
+    """Open the published file `name`. Raises FileNotFound, Unreadable, StorageFailed or Busy. Blocks."""
+    with mapped():
+        fd, status = open_published(disk, name)
+        return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), entry_of(name, status))
+
+
+class LocalSource:
+    """An open `file`, which is what `entry` says."""
+
+    def __init__(self, disk: Disk, file: BinaryIO, entry: Entry) -> None:
+        self._disk = disk
+        self._reading: asyncio.Future[Any] | None = None
+        self.file = file
+        self.entry = entry
+        self.size = entry.size
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._reading is None or self._reading.done():
+            self._disk.later(self.file.close)
+        else:
+            self._reading.add_done_callback(lambda _: self._disk.later(self.file.close))
+
+    async def ready(self, offset: int, size: int) -> None:
+        if not self._is_cached(offset, size):
+            await self._run(lambda: self._fetch(offset, size))
+
+    def _is_cached(self, offset: int, size: int) -> bool:
+        """Are these bytes in the page cache, as far as some of them tell? It is read ahead and dropped in long runs."""
+        byte = [bytearray(1)]
+        try:
+            for place in (*range(offset, offset + size, STEP), offset + size - 1):
+                os.preadv(self.file.fileno(), byte, place, os.RWF_NOWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # not offered here (tmpfs has nothing to wait for), or an error that sending will meet, too
+            return True
+        return True
+
+    def _fetch(self, offset: int, size: int) -> None:
+        with mapped():
+            for place in range(offset, offset + size, FETCH):
+                os.pread(self.file.fileno(), min(FETCH, offset + size - place), place)
+            os.posix_fadvise(self.file.fileno(), offset + size, AHEAD, os.POSIX_FADV_WILLNEED)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return await self._run(lambda: self._read(offset, size))
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which uses the descriptor, in a thread."""
+        future = self._disk.run(function)
+        self._reading = future
+        return await asyncio.shield(future)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with mapped():
+            return os.pread(self.file.fileno(), size, offset)

@@ -1,0 +1,1 @@
+"""How received files get their names: all of them or none, durably."""

@@ -1,0 +1,86 @@
+"""Removing what nobody holds any more: the staged files of a process that was killed, and what was kept for too long.
+
+A staged file is live while its writer holds its lock, in whatever process, however old it is; what is called after it
+lives as long. What is kept (`partial_file`) lives without a lock, too, until nobody has written to it for
+long. Everything else in the staging directory that bears our kind of name is swept. Other names are not ours.
+"""
+
+import logging
+import os
+import re
+import time
+from contextlib import suppress
+
+from headgate.storage.local.disk.disk import unhurried, unlink
+from headgate.storage.local.incoming.staged_file import lock
+from headgate.storage.local.partial.partial_file import RECORD, SUFFIX
+
+__all__ = ["sweep"]
+
+logger = logging.getLogger("headgate.storage")
+
+#: ``<job>.<process>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{8}\.\d+|kept))(\.\w+)?")
+
+#: Seconds that the process which knows of a kept file is given to remove it itself, and tell whoever asks.
+GRACE = 60.0
+
+
+def sweep(staging: int, keep_for: float) -> int:
+    """Remove what is dead from the directory `staging`; return how many staged files that were. Blocks.
+
+    `keep_for`: seconds for which something is kept that nobody writes to.
+    """
+    labels: dict[str, list[str]] = {}
+    with os.scandir(staging) as entries:
+        for entry in unhurried(entries):
+            match = _NAME.fullmatch(entry.name)
+            if match is not None:
+                dependents = labels.setdefault(match[1], [])
+                if match[2]:
+                    dependents.append(entry.name)
+    oldest = time.time() - keep_for - GRACE
+    swept = 0
+    for label, dependents in unhurried(labels.items()):
+        if label.endswith(SUFFIX) and label + RECORD in dependents and not _is_dead(staging, label, oldest):
+            continue
+        swept += _sweep(staging, label, dependents, oldest)
+    if swept:
+        logger.info("swept %d staged files that nobody holds", swept)
+    return swept
+
+
+def _is_dead(staging: int, label: str, oldest: float) -> bool:
+    """Is what is kept as `label` nobody's: has no record, or nothing was written to it since `oldest`? The record's
+    time counts where there is nothing else."""
+    times = []
+    for name in (label + RECORD, label):
+        with suppress(FileNotFoundError):
+            times.append(os.stat(name, dir_fd=staging, follow_symlinks=False).st_mtime)
+        if not times:
+            return True
+    return times[-1] < oldest
+
+
+def _sweep(staging: int, label: str, dependents: list[str], oldest: float) -> bool:
+    """Remove `label`, and before it what is called after it, unless its writer lives. True if it was there and dead."""
+    try:
+        fd = os.open(label, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=staging)
+    except FileNotFoundError:  # it has ended, and its dependents should have before it
+        for name in dependents:
+            unlink(name, staging)
+        return False
+    except OSError as error:
+        logger.warning("the staged file %s cannot be looked at: %s", label, error)
+        return False
+    try:
+        with suppress(BlockingIOError):
+            lock(fd)
+            if label.endswith(SUFFIX) and not _is_dead(staging, label, oldest):
+                return False  # it was only just begun when we looked
+            for name in (*dependents, label):
+                unlink(name, staging)
+            return True
+        return False
+    finally:
+        os.close(fd)

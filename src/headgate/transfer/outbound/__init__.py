@@ -1,0 +1,1 @@
+"""Bytes out: from a storage or a generator to the socket."""

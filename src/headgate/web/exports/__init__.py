@@ -1,0 +1,1 @@
+"""Exports over HTTP: whole, in ranges, several as a zip, generated."""

@@ -1,0 +1,179 @@
+"""Exports over HTTP: whole, or some ranges of them.
+
+POST /export    POST /export/terminate
+"""
+
+import contextlib
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config
+from headgate.errors import ConfigError, InvalidOption, NothingExporting
+from headgate.jobs import Job, Jobs, Kind
+from headgate.names import check_name
+from headgate.storage import Entry, Storage
+from headgate.transfer.outbound.generated import send_generated
+from headgate.transfer.outbound.stored import send_stored
+from headgate.transfer.outbound.zipped import Zipped
+from headgate.transfer.watchdog import ClientWait, Watchdog, taken
+from headgate.web.expect import deferred
+from headgate.web.exports.export_request import ExportRequest, read_export_request
+from headgate.web.exports.file_digests import Digests
+from headgate.web.exports.range_selection import SAFE, RangeSelection
+from headgate.web.files.preconditions import is_known, validators
+from headgate.web.jobs.job_routes import JOB, job_headers, requested_job_id, terminate_own
+from headgate.web.middleware.auth import USER
+from headgate.web.responses import LingeringResponse
+from headgate.wire.digest_fields import format_digests, parse_wish
+from headgate.wire.fields import field_value
+from headgate.wire.parameters import attachment
+
+__all__ = ["Export", "ExportRoutes", "checked_exports"]
+
+#: What a zip is called: the files in it have names enough.
+ZIP_NAME = "files.zip"
+
+#: nginx is to hand on what comes, as it comes: what it has buffered nobody can pause or take back.
+UNBUFFERED = {"X-Accel-Buffering": "no"}
+
+#: A generated export: an async generator function of bytes, or a function that says by its annotation that it returns
+#: an async iterator of them. It is called with the request if it takes an argument.
+Export = Callable[..., AsyncIterator[bytes]]
+
+
+def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
+    """A copy of `exports` whose functions all take the request.
+
+    Raises ConfigError for what is no such function of at most one argument, InvalidName for a name.
+    """
+    return {check_name(name): _taking_request(name, function) for name, function in (exports or {}).items()}
+
+
+def _taking_request(name: str, function: Export) -> Export:
+    called = getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable, but what calling it gives
+    if not any(inspect.isasyncgenfunction(each) or _returns_iterator(each) for each in (function, called)):
+        raise ConfigError(f"The export {name!r} is no async generator function, and says of no async iterator.")
+    match len(inspect.signature(function).parameters):
+        case 0:
+            return lambda request: function()
+        case 1:
+            return function
+        case _:
+            raise ConfigError(f"The export {name!r} must take the request, or nothing.")
+
+
+def _returns_iterator(function: object) -> bool:
+    """Does `function` say that it returns an async iterator, and is no coroutine function, which would be awaited?"""
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        return False
+    told = getattr(function, "__annotations__", {}).get("return")
+    return told is not None and re.search(r"\bAsync(Iterator|Iterable|Generator)\b", str(told)) is not None
+
+
+class ExportRoutes:
+    """The handlers of ``/export``."""
+
+    def __init__(self, config: Config, jobs: Jobs, storage: Storage, exports: Mapping[str, Export]) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._storage = storage
+        self._exports = exports
+        self._digests = Digests()
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/export", self.export, expect_handler=deferred)
+        router.add_post("/export/terminate", self.terminate, expect_handler=deferred)
+
+    async def export(self, request: web.Request) -> web.StreamResponse:
+        """Stream a file out, as a job."""
+        id_ = requested_job_id(request)
+        wanted = await read_export_request(request, self._config)
+        if wanted.as_zip:
+            return await self._give_zip(request, wanted, id_ or wanted.id)
+        return await self.give(request, wanted.names[0], id_ or wanted.id)
+
+    async def _give_zip(self, request: web.Request, wanted: ExportRequest, id_: UUID | None) -> web.StreamResponse:
+        """Stored files as one zip, as a job: made as it goes out, so it can not be resumed and has no digest."""
+        if generated := self._exports.keys() & wanted.names:
+            raise InvalidOption(f"{min(generated)!r} is made when it is exported, and cannot be in a zip.")
+        zipped = Zipped([await self._there(name) for name in wanted.names], self._storage.open, deflate=wanted.deflate)
+        async with self._job(request, id_, *wanted.names, size=zipped.size) as job:
+            response = self._response(request, job, ZIP_NAME)
+            response.content_type = "application/zip"
+            with self._watch(job, request) as waited:
+                await send_generated(job, request, response, zipped.chunks(), waited)
+        return response
+
+    async def _there(self, name: str) -> Entry:
+        """The file `name`, which can be opened. Raises what opening it does."""
+        async with await self._storage.open(name) as source:
+            return source.entry
+
+    async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
+        """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted
+        (RFC 9530, 4), and is sent in ranges and under conditions."""
+        wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
+        generate = self._exports.get(name)
+        if generate is not None:
+            async with self._job(request, id_, name) as job:
+                response = self._response(request, job, name)
+                with self._watch(job, request) as waited:
+                    await send_generated(job, request, response, generate(request), waited)
+            return response
+        async with await self._storage.open(name) as source:
+            there = validators(source.entry)
+            if is_known(request, there):
+                return LingeringResponse(status=304, headers=there.headers())
+            selected = RangeSelection.by(request.headers, there, source.size, most=self._config.max_ranges)
+            async with self._job(request, id_, name, size=selected.bytes) as job:
+                response = self._response(request, job, name)
+                response.set_status(selected.status)
+                response.headers.update(there.headers() | selected.headers)
+                with self._watch(job, request) as waited:
+                    if wanted is not None:
+                        digests = await self._digests.of(source, wanted, job.owner)
+                        response.headers["Repr-Digest"] = format_digests(digests)
+                    await send_stored(
+                        job, request, response, source, waited, pieces=selected.pieces, closing=selected.closing
+                    )
+        return response
+
+    async def head(self, request: web.Request, name: str) -> web.StreamResponse:
+        """What `give` would say of it, without a job."""
+        headers = SAFE | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        if name in self._exports:
+            return web.Response(headers=headers)
+        async with await self._storage.open(name) as source:
+            there = validators(source.entry)
+            if is_known(request, there):
+                return LingeringResponse(status=304, headers=there.headers())
+            headers |= there.headers() | {hdrs.CONTENT_LENGTH: str(source.size), hdrs.ACCEPT_RANGES: "bytes"}
+            wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
+            if wanted is not None:
+                headers["Repr-Digest"] = format_digests(await self._digests.of(source, wanted, request[USER].name))
+            return web.Response(headers=headers)
+
+    async def terminate(self, request: web.Request) -> LingeringResponse:
+        return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
+
+    def _job(
+        self, request: web.Request, id_: UUID | None, *names: str, size: int | None = None
+    ) -> AbstractAsyncContextManager[Job]:
+        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=names, bytes_total=size)
+
+    @contextlib.contextmanager
+    def _watch(self, job: Job, request: web.Request) -> Iterator[ClientWait]:
+        waited = ClientWait()
+        with Watchdog(job, request, self._config, waited=waited, moved=lambda: taken(request, job)):
+            yield waited
+
+    @staticmethod
+    def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
+        request[JOB] = job
+        headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name), **UNBUFFERED}
+        return web.StreamResponse(headers=headers)

@@ -1,0 +1,63 @@
+"""What a request selects of a stored file: all of it, a range, or several (RFC 9110, 14 and 15.3.7)."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from aiohttp import hdrs
+from multidict import MultiMapping
+
+from headgate.transfer.outbound.stored import Piece
+from headgate.wire.conditions import Validators, range_holds
+from headgate.wire.fields import field_value
+from headgate.wire.ranges import ByteRange, parse_range
+
+__all__ = ["SAFE", "RangeSelection"]
+
+_TYPE = "application/octet-stream"
+
+#: An uploaded page must never run as one of ours: it is saved, not shown; and if shown all the same, powerless.
+SAFE = {
+    hdrs.CONTENT_TYPE: _TYPE,
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSelection:
+    """The pieces that are sent, what comes after them, and how the answer speaks of it."""
+
+    pieces: Sequence[Piece]
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    closing: bytes = b""
+
+    @property
+    def bytes(self) -> int:
+        """Of the file, without what is around them."""
+        return sum(piece.length for piece in self.pieces)
+
+    @classmethod
+    def by(cls, headers: MultiMapping[str], there: Validators, size: int, *, most: int) -> Self:
+        """What `headers` select of a content of `size` bytes. Raises RangeNotSatisfiable."""
+        accepts: dict[str, str] = {hdrs.ACCEPT_RANGES: "bytes"}
+        value = field_value(headers, hdrs.RANGE)
+        ranges = None
+        if value is not None and range_holds(field_value(headers, hdrs.IF_RANGE), there):
+            ranges = parse_range(value, size, most=most)
+        if ranges is None:
+            return cls([Piece(0, size)], headers=accepts)
+        if len(ranges) == 1:
+            only = ranges[0]
+            told: dict[str, str] = accepts | {hdrs.CONTENT_RANGE: only.content_range(size)}
+            return cls([Piece(only.start, only.length)], 206, told)
+        boundary = secrets.token_hex(16)
+        told = accepts | {hdrs.CONTENT_TYPE: f"multipart/byteranges; boundary={boundary}"}
+        pieces = [Piece(each.start, each.length, _part_head(boundary, each, size)) for each in ranges]
+        return cls(pieces, 206, told, f"\r\n--{boundary}--\r\n".encode())
+
+
+def _part_head(boundary: str, range_: ByteRange, size: int) -> bytes:
+    place = f"{hdrs.CONTENT_RANGE}: {range_.content_range(size)}"
+    return f"\r\n--{boundary}\r\n{hdrs.CONTENT_TYPE}: {_TYPE}\r\n{place}\r\n\r\n".encode()

@@ -1,0 +1,123 @@
+"""Published files over HTTP.
+
+GET /files    GET, HEAD, DELETE /files/{name} (PUT is an upload)
+"""
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from aiohttp import web
+
+from headgate.config import Config
+from headgate.errors import InvalidOption
+from headgate.names import check_name
+from headgate.storage import Cursor, Entry, SortKey, Storage
+from headgate.web.expect import deferred
+from headgate.web.exports.export_routes import ExportRoutes
+from headgate.web.fair_semaphore import FairSemaphore
+from headgate.web.files.preconditions import expectation
+from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
+from headgate.web.jobs.job_routes import requested_job_id
+from headgate.web.middleware.auth import USER
+from headgate.web.responses import LingeringResponse, json_answer, rfc3339
+
+__all__ = ["FileRoutes"]
+
+#: A size, or a time in microseconds, which may lie before the epoch.
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
+
+
+#: Listings that are made at once: those that wait for the same look at the directory share it.
+LISTINGS_AT_ONCE = 16
+
+
+class FileRoutes:
+    """The handlers of ``/files``. `generated`: the names of exports that are made when they are asked for."""
+
+    def __init__(self, config: Config, storage: Storage, exports: ExportRoutes, generated: Collection[str]) -> None:
+        self._config = config
+        self._storage = storage
+        self._exports = exports
+        self._reserved = frozenset(generated)
+        self._turns = FairSemaphore(LISTINGS_AT_ONCE)
+        self._generated = [_json(name, None) for name in sorted(generated)]
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/files", self.list, expect_handler=deferred)
+        router.add_get(FILE_PATH, self.get, allow_head=False, expect_handler=deferred)
+        router.add_head(FILE_PATH, self.head, expect_handler=deferred)
+        router.add_delete(FILE_PATH, self.delete, expect_handler=deferred)
+
+    async def list(self, request: web.Request) -> LingeringResponse:
+        """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
+        limit = self._limit(request.query.get("limit"))
+        order, descending = _order(request.query.get("sort", SortKey.NAME))
+        after = text_in_query(request, "after") or ""
+        place = _place(after, order) if after else None
+        async with self._turns.of(request[USER].name):
+            entries = await self._storage.list(place, limit + 1, order, descending=descending)
+        more = len(entries) > limit
+        # A file that somebody put under the name of a generated export cannot be asked for.
+        files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
+        body = {
+            "files": files if after else self._generated + files,
+            "next": _told(entries[limit - 1], order) if more else None,
+        }
+        return json_answer(body)
+
+    def _limit(self, text: str | None) -> int:
+        most = self._config.max_files_listed
+        if text is None:
+            return most
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) > 0):
+            raise InvalidOption("limit must be a whole number above 0.")
+        return min(int(text), most)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Export a file, or ranges of it, if the conditions hold; a job like any other."""
+        id_ = requested_job_id(request)
+        return await self._exports.give(request, name_in_path(request), id_)
+
+    async def head(self, request: web.Request) -> web.StreamResponse:
+        """What GET would say of it. No job: nothing moves."""
+        return await self._exports.head(request, name_in_path(request))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Remove a file, if the conditions hold. Exports of it that are under way go on."""
+        await self._storage.delete(name_in_path(request), expectation(request))
+        return LingeringResponse(status=204)
+
+
+def _order(text: str) -> tuple[SortKey, bool]:
+    """``size``, or ``-size`` for the largest first. Raises InvalidOption."""
+    try:
+        return SortKey(text.removeprefix("-")), text.startswith("-")
+    except ValueError:
+        raise InvalidOption(f"sort must be one of {', '.join(SortKey)}, or that with a - before it.") from None
+
+
+def _told(entry: Entry, order: SortKey) -> str:
+    """Where `entry` stands, for a client to go on from there."""
+    number, _ = order.place(entry)
+    return entry.name if order is SortKey.NAME else f"{number}:{entry.name}"
+
+
+def _place(text: str, order: SortKey) -> Cursor:
+    """The place that `_told` told. Raises InvalidOption, InvalidName."""
+    if order is SortKey.NAME:
+        return 0, check_name(text).encode()
+    number, _, name = text.partition(":")
+    if not _NUMBER.fullmatch(number) or (order is SortKey.SIZE and number.startswith("-")):
+        raise InvalidOption("after must be what next was.")
+    return int(number), check_name(name).encode()
+
+
+def _json(name: str, entry: Entry | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": None if entry is None else entry.size,
+        "modified_at": None if entry is None else rfc3339(entry.modified_at),
+        "etag": None if entry is None else entry.etag,
+        "generated": entry is None,
+    }

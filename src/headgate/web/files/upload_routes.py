@@ -1,0 +1,145 @@
+"""Uploads over HTTP: forms, and raw bodies.
+
+POST /upload    DELETE /upload/terminate    PUT /files/{name}
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from headgate.config import Config, OnConflict
+from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
+from headgate.jobs import Job, Jobs, Kind
+from headgate.storage import Expect, Storage, expect_anything
+from headgate.transfer.inbound.multipart import Form
+from headgate.transfer.inbound.raw import Raw
+from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, receive
+from headgate.transfer.watchdog import Watchdog
+from headgate.web.expect import deferred, send_continue
+from headgate.web.files.preconditions import expectation, validators
+from headgate.web.files.url_names import FILE_PATH, name_in_path
+from headgate.web.jobs.job_routes import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
+from headgate.web.middleware.auth import USER
+from headgate.web.responses import LingeringResponse, json_answer
+from headgate.wire.digest_fields import format_digests
+from headgate.wire.fields import field_value
+
+__all__ = ["UploadRoutes", "file_json", "requested_rule"]
+
+
+class UploadRoutes:
+    """The handlers of ``/upload``. `reserved`: names that no upload may take; `instead`: who else takes a
+    ``POST /upload``, if anybody does."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Jobs,
+        storage: Storage,
+        *,
+        reserved: frozenset[str],
+        on_received: OnReceived | None,
+        instead: Callable[[web.Request], Handler | None],
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._storage = storage
+        self._reserved = reserved
+        self._on_received = on_received
+        self._instead = instead
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/upload", self.upload, expect_handler=deferred)
+        router.add_delete("/upload/terminate", self.terminate, expect_handler=deferred)
+        router.add_put(FILE_PATH, self.put, expect_handler=deferred)
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """Stream the form's files in, as one job."""
+        instead = self._instead(request)
+        if instead is not None:
+            return await instead(request)
+        form = Form(request, self._config)
+
+        def on_conflict() -> OnConflict:
+            return requested_rule(request, self._config, form.fields.get("on_conflict"))
+
+        on_conflict()  # a bad option in the URL is refused before the body
+        job, files = await self.take(request, form, on_conflict)
+        body = job_json(job) | {"files": [file_json(file) for file in files]}
+        headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
+        return json_answer(body, status=201, headers=headers)
+
+    async def put(self, request: web.Request) -> LingeringResponse:
+        """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
+        raw = Raw(request, self._config, name_in_path(request))
+        rule, expect = OnConflict.REPLACE, expectation(request)
+        if (field_value(request.headers, hdrs.IF_NONE_MATCH) or "").strip() == "*":
+            rule = OnConflict.REJECT  # which no other upload gets past
+        if expect is not expect_anything:
+            expect(await self._storage.look(raw.filename))  # what fails already need not be sent
+        try:
+            job, (file,) = await self.take(request, raw, lambda: rule, expect)
+        except NameTaken:
+            if raw.filename in self._reserved or rule is not OnConflict.REJECT:
+                raise
+            raise PreconditionFailed from None
+        assert file.published is not None
+        status = 200 if file.published.replaced else 201
+        headers = job_headers(request, job) | validators(file.published.entry).headers()
+        return json_answer(job_json(job) | {"files": [file_json(file)]}, status=status, headers=headers)
+
+    async def take(
+        self,
+        request: web.Request,
+        source: Form | Raw,
+        on_conflict: Callable[[], OnConflict],
+        expect: Expect = expect_anything,
+    ) -> tuple[Job, list[ReceivedFile]]:
+        """Receive the files of `source` and publish them, as one job."""
+        config = self._config
+        async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
+            request[JOB] = job
+            with (
+                contextlib.closing(source),
+                Watchdog(job, request, config, waited=source.waited, moved=lambda: source.consumed),
+            ):
+                async with (
+                    self._storage.stage(job.id, job.owner) as stage,
+                    contextlib.aclosing(source.files()) as incoming,
+                ):
+                    if source.expected is not None:
+                        await stage.reserve(*source.expected)
+                    await send_continue(request)
+                    files = await receive(
+                        job,
+                        incoming,
+                        stage,
+                        config=config,
+                        on_conflict=on_conflict,
+                        reserved=self._reserved,
+                        expected=lambda: source.expected,
+                        on_received=self._on_received,
+                        expect=expect,
+                    )
+        return job, files
+
+    async def terminate(self, request: web.Request) -> LingeringResponse:
+        return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
+
+
+def file_json(file: ReceivedFile) -> dict[str, Any]:
+    # In the body: a Repr-Digest header would speak of this answer, not of the files (RFC 9530, 3).
+    digest = {"repr_digest": format_digests(file.digests)} if file.digests else {}
+    return {"name": file.name, "size": file.size} | digest
+
+
+def requested_rule(request: web.Request, config: Config, text: str | None = None) -> OnConflict:
+    """What is to become of a taken name: as `text`, or the query, says. Raises InvalidOption."""
+    text = text or request.query.get("on_conflict")
+    try:
+        return OnConflict(text) if text else config.on_conflict
+    except ValueError:
+        raise InvalidOption(f"on_conflict must be one of {', '.join(OnConflict)}.") from None

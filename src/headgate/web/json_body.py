@@ -1,0 +1,44 @@
+"""The bodies of small requests. Large ones are the business of ``transfer/``."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from headgate.errors import IdleTimeout, MalformedRequest, TooLarge
+from headgate.transfer.inbound.body import Body, check_content
+from headgate.web.expect import send_continue
+
+__all__ = ["parse_json", "read_text"]
+
+
+async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
+    """The whole body as UTF-8: at most `limit` bytes, within `seconds`.
+
+    Raises TooLarge, IdleTimeout, MalformedRequest, UnsupportedMedia, ExpectationFailed, and what Body raises.
+    """
+    check_content(request)
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"The body may have {limit} bytes.")
+    await send_continue(request)
+    body = Body(request, limit=limit)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while chunk := await body.readany():
+                data += chunk
+    except TimeoutError:
+        raise IdleTimeout(f"The body did not arrive within {seconds:g} seconds.") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise MalformedRequest("The body is not valid UTF-8.") from None
+
+
+def parse_json(text: str) -> Any:
+    """What `text` says. Raises MalformedRequest."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise MalformedRequest("The body is not valid JSON.") from None

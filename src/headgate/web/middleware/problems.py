@@ -1,0 +1,115 @@
+"""Errors as problem+json (RFC 9457), rendered in one place.
+
+Rules of this room:
+
+- Every answer of 400 and above that leaves headgate has a stable `code`, and shows nothing internal.
+- What a client did wrong, or a client that went away, is not worth a traceback; what we did wrong is, once.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from headgate.config import Config
+from headgate.errors import Busy, ExportFailed, HeadgateError, NotReady, RangeNotSatisfiable, ServerError, Unauthorized
+from headgate.web.jobs.job_routes import JOB, job_headers
+from headgate.web.middleware.message import check_message, has_faulty_framing
+from headgate.web.responses import LingeringResponse
+
+__all__ = ["problems"]
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+logger = logging.getLogger("headgate.web")
+
+
+def _problem(
+    request: web.Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str | None = None,
+    *,
+    type_: str | None = None,
+    members: Mapping[str, object] | None = None,
+) -> LingeringResponse:
+    """A problem+json response to `request`; if that began a job, it names the job."""
+    job = request.get(JOB)
+    body: dict[str, object] = {
+        "type": type_ or f"urn:headgate:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+    }
+    body |= members or {}
+    headers = {} if job is None else job_headers(request, job)
+    if detail is not None:
+        body["detail"] = detail
+    if job is not None:
+        body["job"] = str(job.id)
+    return LingeringResponse(
+        status=status,
+        reason=None if status in _PHRASES else title,
+        body=json.dumps(body).encode(),
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def problems(config: Config) -> Middleware:
+    """A middleware that turns whatever a handler raises into a problem, and sees to it that an early answer arrives."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
+        is_message = False
+        try:
+            check_message(request)
+            is_message = True
+            response = await handler(request)
+        except HeadgateError as error:
+            response = _told(request, error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = _refused(request, error)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
+        if not is_message or has_faulty_framing(request):
+            response.force_close()
+        if isinstance(response, LingeringResponse) and not request.content.is_eof():
+            response.before_the_end_of(request, config)
+        return response
+
+    return middleware
+
+
+def _told(request: web.Request, error: HeadgateError) -> LingeringResponse:
+    """An error of ours. What we did wrong is logged; that there is too much to do is not our doing."""
+    if isinstance(error, ServerError) and not isinstance(error, Busy | NotReady):
+        ours = error.__cause__ if isinstance(error, ExportFailed) else None
+        logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
+    response = _problem(
+        request, error.status, error.code, error.title, error.detail, type_=error.type, members=error.members
+    )
+    if isinstance(error, Unauthorized):
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes */{error.size}"
+    if error.retry_after is not None:
+        response.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
+    return response
+
+
+def _refused(request: web.Request, error: web.HTTPException) -> LingeringResponse:
+    """An error of aiohttp's, in our form."""
+    phrase = _PHRASES.get(error.status, error.reason)
+    response = _problem(request, error.status, phrase.lower().replace(" ", "-"), phrase)
+    of_its_body = (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+    response.headers.extend((name, value) for name, value in error.headers.items() if name not in of_its_body)
+    return response

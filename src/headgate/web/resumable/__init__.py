@@ -1,0 +1,1 @@
+"""Resumable uploads over HTTP: tus 1.0.0 and the draft of the IETF."""

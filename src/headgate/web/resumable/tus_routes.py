@@ -1,0 +1,251 @@
+"""tus 1.0.0 over HTTP (tus.io/protocols/resumable-upload), with its extensions.
+
+OPTIONS, POST /tus/    HEAD, PATCH, DELETE, OPTIONS /tus/{id}
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import hdrs, web
+
+from headgate.config import Config
+from headgate.errors import (
+    AlreadyFinished,
+    ChecksumMismatch,
+    DigestMismatch,
+    FileNotFound,
+    FinalUpload,
+    HeadgateError,
+    IdleTimeout,
+    OffsetMismatch,
+    PreconditionFailed,
+    Superseded,
+    TooLarge,
+    UnsupportedMedia,
+    UnsupportedVersion,
+    UploadLocked,
+)
+from headgate.resumable import Append, Protocol, ResumableUploads, Upload
+from headgate.storage import Entry, Storage
+from headgate.transfer.inbound.body import Body, media_type
+from headgate.units import readable
+from headgate.web.expect import deferred, send_continue
+from headgate.web.jobs.job_routes import JOB, job_headers, requested_job_id
+from headgate.web.middleware.auth import USER
+from headgate.web.responses import LingeringResponse, tell
+from headgate.web.resumable.requests import RequestSender, absolute, final, find, is_empty, told_at
+from headgate.web.resumable.tus_creation import LENGTH, digester_of, requested_upload
+from headgate.wire.fields import field_value
+from headgate.wire.tus import (
+    ALGORITHMS,
+    CONTENT_TYPE,
+    EXTENSIONS,
+    VERSION,
+    parse_number,
+)
+
+__all__ = ["TusRoutes", "say_version"]
+
+#: The route of one upload.
+UPLOAD_ROUTE = "tus"
+
+OFFSET = "Upload-Offset"
+
+Handlers = Mapping[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
+
+
+class TusRoutes:
+    """The handlers of ``/tus/``."""
+
+    def __init__(self, config: Config, uploads: ResumableUploads, storage: Storage) -> None:
+        self._config = config
+        self._uploads = uploads
+        self._storage = storage
+        self._collection: Handlers = {"OPTIONS": self.options, "POST": self.create}
+        self._one: Handlers = {
+            "OPTIONS": self.options,
+            "HEAD": self.head,
+            "PATCH": self.append,
+            "DELETE": self.delete,
+        }
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        for name, path in ((f"{UPLOAD_ROUTE}-all", "/tus/"), (f"{UPLOAD_ROUTE}-all-without-slash", "/tus")):
+            router.add_route("*", path, self._serving(self._collection), name=name, expect_handler=deferred)
+        router.add_route("*", "/tus/{id}", self._serving(self._one), name=UPLOAD_ROUTE, expect_handler=deferred)
+
+    @staticmethod
+    def _serving(handlers: Handlers) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        @final
+        async def serve(request: web.Request) -> web.StreamResponse:
+            method = request.method
+            if method != hdrs.METH_OPTIONS:  # nobody was asked who they are, for what it tells
+                method = request.headers.get("X-HTTP-Method-Override", method).upper()
+            if method not in handlers:
+                raise web.HTTPMethodNotAllowed(method, handlers)
+            if method != "OPTIONS" and request.headers.get("Tus-Resumable") != VERSION:
+                tell(request, {"Tus-Version": VERSION})
+                raise UnsupportedVersion(f"Tus-Resumable must be {VERSION}.")
+            return await handlers[method](request)
+
+        return serve
+
+    async def options(self, request: web.Request) -> LingeringResponse:
+        """What is served."""
+        headers = {
+            "Tus-Version": VERSION,
+            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Max-Size": str(self._config.max_file_size),
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            hdrs.ALLOW: ", ".join(self._one if "id" in request.match_info else self._collection),
+        }
+        if "id" in request.match_info:
+            headers["Accept-Patch"] = CONTENT_TYPE
+        return LingeringResponse(status=200, headers=headers)
+
+    async def create(self, request: web.Request) -> LingeringResponse:
+        """Begin an upload, with or without some of its bytes, or make one of parts."""
+        plan = requested_upload(request, self._config)
+        absolute(request, self._config, "/")  # who cannot be told where it is need not begin
+        with_bytes = await self._brings_bytes(request)
+        sender = RequestSender(request, self._config, digester_of(request))
+        if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
+            raise TooLarge(f"The upload is to have {readable(plan.length)}.")
+        id_ = requested_job_id(request)
+        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+        request[JOB] = upload.job
+        try:
+            if with_bytes:
+                await self._append(upload, Append(offset=0), sender)
+            if upload.record.outcome is None and (upload.whole or plan.parts):
+                await self._uploads.completed(upload)
+        except AlreadyFinished:  # somebody who knew its id has ended it meanwhile
+            upload = await self._uploads.find_again(upload)
+        except BaseException as error:
+            if id_ is None and upload.finishing is None and not upload.job.committed:  # nobody was told where it is
+                await self._uploads.abandon(upload, error)
+            raise
+        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
+        headers: dict[str, str] = {hdrs.LOCATION: absolute(request, self._config, path)}
+        if not plan.parts:
+            headers[OFFSET] = str(upload.offset)
+        return LingeringResponse(status=201, headers=headers | self._expiry(upload) | job_headers(request, upload.job))
+
+    async def _brings_bytes(self, request: web.Request) -> bool:
+        """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
+        if is_empty(request):
+            return False
+        if media_type(request) == CONTENT_TYPE:
+            return True
+        if request.content_length is None:  # chunked: some send so that there is nothing
+            await send_continue(request)
+            try:
+                async with asyncio.timeout(self._config.idle_timeout):
+                    await Body(request, limit=0).readany()
+                return False
+            except TimeoutError:
+                raise IdleTimeout from None
+            except TooLarge:
+                pass
+        raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
+
+    async def head(self, request: web.Request) -> LingeringResponse:
+        """How far an upload is. Whoever was adding to it has ended when this answers."""
+        upload = await find(request, self._uploads, Protocol.TUS)
+        record = upload.record
+        if record.outcome is None and not record.parts:
+            try:
+                await upload.probe()
+                if upload.whole:
+                    await self._uploads.completed(upload)
+            except AlreadyFinished:  # it was published, or ended, just now
+                upload = await find(request, self._uploads, Protocol.TUS)
+            except Superseded as error:  # of any other refusal clients conclude that it is lost
+                raise UploadLocked("A newer request has come.") from error
+        elif record.parts and record.outcome is None:
+            with contextlib.suppress(HeadgateError):  # it may have failed before; it is made as soon as it can be
+                await self._uploads.completed(upload)
+            upload = await find(request, self._uploads, Protocol.TUS)
+        record = upload.record
+        headers = {}
+        if record.outcome is not None or not record.parts:
+            headers[OFFSET] = str(upload.offset)
+        length = self._uploads.parts.length(upload)
+        if length is not None:
+            headers[LENGTH] = str(length)
+        elif not record.parts:
+            headers["Upload-Defer-Length"] = "1"
+        headers |= {name: value for name, value in json.loads(record.words).items() if value}
+        headers |= self._expiry(upload) | job_headers(request, upload.job)
+        return LingeringResponse(status=200, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
+
+    async def append(self, request: web.Request) -> LingeringResponse:
+        """Add bytes."""
+        upload = await find(request, self._uploads, Protocol.TUS)
+        if upload.record.parts:
+            raise FinalUpload
+        if media_type(request) != CONTENT_TYPE:
+            tell(request, {"Accept-Patch": CONTENT_TYPE})
+            raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
+        offset = parse_number(OFFSET, field_value(request.headers, OFFSET) or "")
+        told = field_value(request.headers, LENGTH)
+        append = Append(offset=offset, length=None if told is None else parse_number(LENGTH, told))
+        sender = RequestSender(request, self._config, digester_of(request))
+        if upload.record.outcome is None:
+            try:
+                await self._append(upload, append, sender)
+                if upload.whole:
+                    await self._uploads.completed(upload)
+            except AlreadyFinished:  # it was published, or ended, while this one waited
+                upload = await find(request, self._uploads, Protocol.TUS)
+                _check_appended(request, upload, offset, sender)
+        else:
+            _check_appended(request, upload, offset, sender)
+        headers = {OFFSET: str(upload.offset)} | self._expiry(upload)
+        return LingeringResponse(status=204, headers=headers | job_headers(request, upload.job))
+
+    async def _append(self, upload: Upload, append: Append, sender: RequestSender) -> None:
+        try:
+            await upload.append(append, sender, self._config)
+        except OffsetMismatch as error:
+            tell(sender.request, {OFFSET: str(error.expected)})
+            raise
+        except DigestMismatch as error:
+            raise ChecksumMismatch("Nothing of the content was kept.") from error
+
+    async def delete(self, request: web.Request) -> LingeringResponse:
+        """End an upload; take back one that is complete, if nobody has replaced its file since."""
+        upload = await find(request, self._uploads, Protocol.TUS, wait=False)
+        await self._uploads.remove(upload, by=request[USER].name)
+        outcome = upload.record.outcome
+        if outcome is not None and outcome.part_of is None:
+
+            def expect(there: Entry | None) -> None:
+                if there is None or there.etag != outcome.etag:
+                    raise PreconditionFailed
+
+            with contextlib.suppress(FileNotFound, PreconditionFailed):
+                await self._storage.delete(outcome.name, expect)
+        return LingeringResponse(status=204, headers=job_headers(request, upload.job))
+
+    def _expiry(self, upload: Upload) -> dict[str, str]:
+        """When it expires, if it is not complete."""
+        return {} if upload.record.outcome is not None else {"Upload-Expires": told_at(self._uploads, upload)}
+
+
+async def say_version(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare``: every answer says the version, be it an error."""
+    resource = request.match_info.route.resource
+    if resource is not None and (resource.name or "").startswith(UPLOAD_ROUTE):
+        response.headers["Tus-Resumable"] = VERSION
+
+
+def _check_appended(request: web.Request, upload: Upload, offset: int, sender: RequestSender) -> None:
+    """What was published has all its bytes: only a request that adds none agrees with it."""
+    if offset != upload.offset:
+        tell(request, {OFFSET: str(upload.offset)})
+        raise OffsetMismatch(upload.offset, offset)
+    if sender.length != 0:
+        raise TooLarge(f"The upload has all its {offset} bytes.")

@@ -1,0 +1,358 @@
+"""Small uploads: held in memory until they are whole, made when they are published, many of them at once."""
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from uuid import uuid4
+
+import pytest
+
+from headgate.config import OnConflict
+from headgate.errors import NameTaken, PreconditionFailed, StorageFailed
+from headgate.storage import LocalStorage
+from headgate.storage.local import local_storage as local
+from headgate.storage.local.incoming import small_file as held
+from headgate.storage.local.publishing import group_commit as commits
+from support import eventually
+
+REJECT, RENAME, REPLACE = OnConflict.REJECT, OnConflict.RENAME, OnConflict.REPLACE
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+@pytest.fixture
+async def storage(root):
+    storage = LocalStorage(root)
+    await storage.start()
+    if not storage._disk.knows_unnamed:
+        pytest.skip("this file system makes no file without a name")
+    yield storage
+    await storage.close()
+
+
+async def put(storage, name, data, rule=REJECT, **kwargs):
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(len(data), len(data))
+        assert stage.held
+        file = await stage.create(name, rule)
+        await file.write(data)
+        return await stage.publish(rule, **kwargs)
+
+
+def files(root):
+    return {path.name: path.read_bytes() for path in root.iterdir() if path.is_file()}
+
+
+def staged(root):
+    return os.listdir(root / ".staging")
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """Whoever publishes while it is held, but for the first, is in one batch."""
+    batches = Batches()
+    real = commits.publish_together
+
+    def publish(disk, publications):
+        if batches.held:
+            assert batches.may_go_on.wait(20)
+        batches.sizes.append(len(publications))
+        real(disk, publications)
+
+    monkeypatch.setattr(commits, "publish_together", publish)
+    return batches
+
+
+class Batches:
+    def __init__(self):
+        self.held, self.may_go_on, self.sizes = False, threading.Event(), []
+
+    async def begin(self, storage, *puts):
+        """Tasks of them, all of which wait, after one that keeps the disk busy."""
+        self.held = True
+        self.sizes.clear()
+        tasks = [asyncio.create_task(each) for each in (put(storage, "first", b"1"), *puts)]
+        await eventually(lambda: len(storage._commits._waiting) == len(puts))
+        return tasks[1:]
+
+    def go_on(self):
+        self.held = False
+        self.may_go_on.set()
+
+
+async def test_a_small_upload_has_no_name_before_it_is_whole(storage, root):
+    """Nothing is on the disk, and if the process ends now nothing is left."""
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(100, 100)
+        file = await stage.create("a", REJECT)
+        await file.write(b"x" * 60)
+        await file.write(memoryview(b"y" * 40))
+        assert (staged(root), files(root), file.size) == ([], {}, 100)
+    assert (staged(root), files(root)) == ([], {})
+
+
+@pytest.mark.parametrize("size", [held.HELD, held.HELD + 1])
+async def test_what_is_small_is_what_was_promised(storage, root, size):
+    async with storage.stage(uuid4(), "alice") as stage:
+        assert not stage.held  # it may become anything
+        await stage.reserve(0, size)
+        assert stage.held == (size == held.HELD)
+        await stage.create("a", REJECT)
+        assert len(staged(root)) == (size > held.HELD)
+
+
+async def test_many_are_published_at_once_and_each_has_its_own_outcome(storage, root, together):
+    """A name that is taken, a condition that does not hold and a name that is made up do not show in the others."""
+
+    def refuse(_):
+        raise PreconditionFailed
+
+    await put(storage, "taken", b"old")
+    tasks = await together.begin(
+        storage,
+        put(storage, "a", b"a"),
+        put(storage, "taken", b"new"),
+        put(storage, "taken", b"new", RENAME),
+        put(storage, "b", b"b", REPLACE, expect=refuse),
+        put(storage, "c", b"c", REPLACE),
+        put(storage, "a", b"another"),
+    )
+    together.go_on()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert together.sizes == [1, 6]
+    kinds = [type(each) if isinstance(each, Exception) else each[0].entry.name for each in outcomes]
+    assert kinds == ["a", NameTaken, "taken (1)", PreconditionFailed, "c", NameTaken]
+    assert files(root) == {"first": b"1", "a": b"a", "taken": b"old", "taken (1)": b"new", "c": b"c"}
+    assert staged(root) == []
+
+
+async def test_what_is_put_over_another_keeps_it_until_all_is_done(storage, root, monkeypatch):
+    """It has a staged name meanwhile, and a lock, so that no sweeper takes what is kept for dead."""
+    await put(storage, "a", b"old")
+    seen, real = [], os.fsync
+
+    def fsync(fd):
+        seen.append(sorted(name.partition(".")[2].partition(".")[2] for name in staged(root)))
+        return real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    (done,) = await put(storage, "a", b"new", REPLACE)
+    assert done.replaced
+    number = seen[-1][0]
+    assert seen[-1] == [number, f"{number}.old"]
+    assert (files(root), staged(root)) == ({"a": b"new"}, [])
+
+
+@pytest.mark.parametrize("rule", [REJECT, REPLACE])
+async def test_where_names_cannot_be_made_durable_none_of_a_batch_is_there(storage, root, together, monkeypatch, rule):
+    """All of them are told so, and what they replaced is back."""
+    await put(storage, "a", b"old")
+    real, directory = os.fsync, os.stat(root).st_ino
+
+    def fsync(fd):
+        if os.fstat(fd).st_ino == directory and together.sizes[-1] == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd)
+
+    other = "a" if rule is REPLACE else "c"
+    tasks = await together.begin(storage, put(storage, "b", b"b", rule), put(storage, other, b"c", rule))
+    monkeypatch.setattr(os, "fsync", fsync)
+    together.go_on()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    monkeypatch.undo()
+    assert [type(each) for each in outcomes] == [StorageFailed, StorageFailed]
+    assert (files(root), staged(root)) == ({"a": b"old", "first": b"1"}, [])
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(16, 5), (1, 1)])
+async def test_a_slow_disk_has_many_at_once(storage, root, together, monkeypatch, threads, at_once):
+    """Where one has to wait, the others do not wait for it; and one thread alone waits for no other."""
+    storage = LocalStorage(root, threads=threads)  # beside the one that knows what the file system can do
+    await storage.start()
+    real, lock, now, most = os.fsync, threading.Lock(), [0], [0]
+
+    def fsync(fd):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.005)
+        real(fd)
+        with lock:
+            now[0] -= 1
+
+    tasks = await together.begin(storage, *(put(storage, f"file {number}", b"x") for number in range(20)))
+    monkeypatch.setattr(os, "fsync", fsync)
+    together.go_on()
+    await asyncio.gather(*tasks)
+    assert most[0] >= at_once
+    assert len(files(root)) == 21
+    await storage.close()
+
+
+@pytest.mark.parametrize("size", [10, held.HELD + 1])
+async def test_what_was_not_synced_before_is_when_it_is_published(storage, root, monkeypatch, size):
+    """Its bytes before its name, its name before the answer; and none of it twice."""
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
+    for ahead in (False, True):
+        synced.clear()
+        async with storage.stage(uuid4(), "alice") as stage:
+            await stage.reserve(size, size)
+            file = await stage.create(f"{ahead}", REJECT)
+            await file.write(b"x" * size)
+            if ahead:
+                await stage.sync()
+                assert len(synced) == 1
+            (done,) = await stage.publish(REJECT)
+        assert synced == [os.stat(root / done.entry.name).st_ino, os.stat(root).st_ino]
+
+
+async def test_what_is_held_is_promised_room_that_is_still_free(storage):
+    """It has come, so nobody is promised it twice; but it takes room on the disk only when it is published."""
+    ledger = storage.ledger
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(100, 100)
+        ledger.measured(1000, time.monotonic())
+        assert ledger.available("bob") == 900
+        file = await stage.create("a", REJECT)
+        await file.write(b"x" * 60)
+        ledger.measured(1000, time.monotonic())
+        assert ledger.available("bob") == 900
+        await stage.reserve(40, 40)
+        assert ledger.available("bob") == 900
+        await file.write(b"x" * 40)
+        await stage.publish(REJECT)
+    assert ledger.available("bob") == 900
+
+
+async def test_of_refused_replacements_nothing_is_seen_and_what_was_there_stays(storage, root, together):
+    """Of each one name could be had and the other not; what one found was never another's that did not stay."""
+    (root / "directory").mkdir()
+    await put(storage, "a", b"old")
+    tasks = await together.begin(
+        storage,
+        *(put_two(storage, ("a", "directory"), b"%d" % number, REPLACE) for number in range(3)),
+        *(put_two(storage, (f"new {number}", "directory"), b"%d" % number, REPLACE) for number in range(3)),
+        put_two(storage, ("b", "a"), b"x", REJECT),
+        put(storage, "b", b"b"),
+    )
+    together.go_on()
+    *refused, done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in refused] == [NameTaken] * 7
+    assert done[0].entry.name == "b"
+    assert (files(root), staged(root)) == ({"first": b"1", "a": b"old", "b": b"b"}, [])
+
+
+async def put_two(storage, names, data, rule):
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(2 * len(data), 2 * len(data))
+        for name in names:
+            await (await stage.create(name, rule)).write(data)
+        return await stage.publish(rule)
+
+
+async def test_what_waits_for_the_roots_lock_holds_up_nobody_else(storage, root):
+    """Another process replaces something, slowly."""
+    await put(storage, "a", b"old")
+    with storage._disk.replacing():
+        waits = asyncio.create_task(put(storage, "a", b"new", REPLACE))
+        await eventually(lambda: not storage._commits._busy and storage._commits._pending)
+        for number in range(3):
+            await asyncio.wait_for(put(storage, f"{number}", b"x", REPLACE), 20)
+        assert not waits.done()
+    await waits
+    assert files(root)["a"] == b"new"
+
+
+async def test_a_publication_that_waits_when_the_storage_is_closed_is_whole(storage, root, together):
+    """It had begun, so it ends; and nothing is put there in its name that was not sent."""
+    await put(storage, "a", b"old")
+    (task,) = await together.begin(storage, put(storage, "a", b"new", REPLACE))
+    closing = asyncio.create_task(storage.close())
+    await asyncio.sleep(0)
+    together.go_on()
+    await closing
+    assert (await task)[0].replaced
+    assert files(root) == {"first": b"1", "a": b"new"}
+    await storage.start()
+
+
+async def test_a_sync_of_what_is_held_can_be_left(storage, root, monkeypatch):
+    """Whoever is terminated while a service is about to look at it does not wait for the disk."""
+    may_go_on, real = threading.Event(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (may_go_on.wait(20), real(fd)))
+    before = len(os.listdir("/proc/self/fd"))
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(1, 1)
+        await (await stage.create("a", REJECT)).write(b"x")
+        sync = asyncio.create_task(stage.sync())
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) > before)
+        sync.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sync
+    may_go_on.set()
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+async def test_what_is_spread_is_done_once_whatever_becomes_of_the_threads(storage, monkeypatch):
+    """A thread that cannot be started has been given its work all the same."""
+    disk, done, real = storage._disk, [], storage._disk._threads.submit
+
+    def submit(*args):
+        call = real(*args)
+        if len(done) >= 0 and next(numbers) == 2:
+            raise RuntimeError("can't start new thread")
+        return call
+
+    numbers = iter(range(100))
+    monkeypatch.setattr(disk._threads, "submit", submit)
+    await disk.run(lambda: disk.spread(done.append, range(50)))
+    assert sorted(done) == list(range(50))
+
+
+async def test_a_batch_that_breaks_publishes_nothing_and_says_so(storage, root, monkeypatch):
+    """Nobody is told that a file is there because nobody said that it is not."""
+
+    def broken(disk, publications):
+        raise ValueError("broken")
+
+    monkeypatch.setattr(commits, "publish_together", broken)
+    with pytest.raises(ValueError, match="broken"):
+        await put(storage, "a", b"a")
+    monkeypatch.undo()
+    await put(storage, "a", b"a")
+    assert files(root) == {"a": b"a"}
+
+
+async def test_a_file_system_that_cannot_holds_nothing(root, monkeypatch):
+    """Then it is staged like any other."""
+    monkeypatch.setattr(local, "can_be_unnamed", lambda *_: False)
+    storage = LocalStorage(root)
+    await storage.start()
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(10, 10)
+        assert not stage.held
+        file = await stage.create("a", REJECT)
+        await file.write(b"x" * 10)
+        assert len(staged(root)) == 1
+        await stage.sync()
+        await stage.publish(REJECT)
+    assert files(root) == {"a": b"x" * 10}
+    await storage.close()
+
+
+async def test_whoever_still_waits_when_the_storage_is_closed_is_told(storage, root):
+    async with storage.stage(uuid4(), "alice") as stage:
+        await stage.reserve(1, 1)
+        file = await stage.create("a", REJECT)
+        await file.write(b"x")
+        await storage.close()
+        with pytest.raises(StorageFailed):
+            await stage.publish(REJECT)
+    assert files(root) == {}
+    await storage.start()
