@@ -5,8 +5,8 @@ import re
 import signal
 
 import pytest
-from e2e.test_client import MIB, Terminal, one_live, run
 
+from e2e.client.test_client import MIB, Terminal, one_live, run
 from e2e.conftest import running
 from support import eventually
 

@@ -8,10 +8,10 @@ import sys
 from contextlib import asynccontextmanager
 
 import pytest
-from e2e.test_client import run
-from e2e.test_serve import headgate
 
+from e2e.client.test_client import run
 from e2e.conftest import curl, running
+from e2e.serve.test_serve import headgate
 from headgate.web.middleware.auth import new_token
 from support import PATIENCE, eventually
 

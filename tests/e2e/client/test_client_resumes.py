@@ -5,8 +5,8 @@ import os
 import signal
 
 import pytest
-from e2e.test_client import MIB, live, one_live, run, started
 
+from e2e.client.test_client import MIB, live, one_live, run, started
 from e2e.conftest import running
 from support import PATIENCE
 

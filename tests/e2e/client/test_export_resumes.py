@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from e2e.test_client import MIB, run, started
 
+from e2e.client.test_client import MIB, run, started
 from e2e.conftest import curl, running
 from support import PATIENCE, eventually
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from e2e.test_client import MIB, live, one_live, run, started
 
+from e2e.client.test_client import MIB, live, one_live, run, started
 from e2e.conftest import curl, running
 from proxy import breaking
 from support import PATIENCE, eventually, require

@@ -4,8 +4,9 @@ import re
 import socket
 
 import pytest
-from e2e.test_readme import HOME, README
-from e2e.test_serve import headgate
+
+from e2e.docs.test_readme import HOME, README
+from e2e.serve.test_serve import headgate
 
 MAKEFILE = (HOME / "Makefile").read_text()
 

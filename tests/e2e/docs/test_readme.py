@@ -10,7 +10,7 @@ import aiohttp
 from e2e.conftest import running
 from support import eventually
 
-HOME = Path(__file__).parents[2]
+HOME = Path(__file__).parents[3]
 README = (HOME / "README.md").read_text()
 RESUMABLE = (HOME / "docs" / "resumable.md").read_text()
 

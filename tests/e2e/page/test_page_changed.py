@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Error, expect
 
-from e2e import test_page as pages
 from e2e.conftest import running
+from e2e.page import test_page as pages
 
 MIB = 1024 * 1024
 CHOOSE_AGAIN = "has changed; choose it again"

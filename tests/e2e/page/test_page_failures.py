@@ -11,8 +11,8 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
-from e2e import test_page as pages
 from e2e.conftest import running
+from e2e.page import test_page as pages
 from headgate.web.middleware.auth import new_token
 
 MIB = 1024 * 1024

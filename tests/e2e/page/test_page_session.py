@@ -6,8 +6,8 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from e2e import test_page as pages
 from e2e.conftest import running
+from e2e.page import test_page as pages
 from headgate.web.middleware.auth import new_token
 
 MIB = 1024 * 1024

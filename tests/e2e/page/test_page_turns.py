@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from e2e import test_page as pages
 from e2e.conftest import running
+from e2e.page import test_page as pages
 
 MIB = 1024 * 1024
 

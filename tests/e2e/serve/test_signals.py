@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from e2e.test_client import HEADGATE, MIB, environment, live, one_live, run, started
 
+from e2e.client.test_client import HEADGATE, MIB, environment, live, one_live, run, started
 from e2e.conftest import running
 from support import PATIENCE
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 import tus
 from support import serving
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 DATA = b"0123456789"
 
 
