@@ -1,6 +1,9 @@
 """The architecture, held: imports run one way, and every room has one door."""
 
 import ast
+import importlib
+import inspect
+import textwrap
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -13,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 #: Each room, and what it may import of headgate. Data runs web -> transfer -> jobs + storage; the rest is below all.
 MAY = {
     "errors": set(),
-    "lowlevel": set(),
+    "lowlevel": {"errors"},
     "config": {"errors"},
     "names": {"errors"},
     "units": set(),
@@ -22,9 +25,9 @@ MAY = {
     "storage": {"errors", "config", "names", "lowlevel", "units"},
     "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage"},
     "resumable": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage", "transfer"},
-    "web": {"errors", "config", "names", "units", "wire", "jobs", "storage", "transfer", "resumable"},
-    "app": {"errors", "config", "jobs", "storage", "transfer", "resumable", "web"},
-    "http1": {"errors", "config", "transfer"},
+    "web": {"errors", "lowlevel", "config", "names", "units", "wire", "jobs", "storage", "transfer", "resumable"},
+    "app": {"errors", "lowlevel", "config", "jobs", "storage", "transfer", "resumable", "web"},
+    "http1": {"errors", "lowlevel", "config", "transfer"},
     "cli": {"errors", "config", "names", "units", "web", "app", "http1"},
     "early": set(),
     "__init__": {"early", "errors", "config", "jobs", "storage", "transfer", "web", "app"},
@@ -37,10 +40,18 @@ KNOW_AIOHTTP = {
     "app",
     "cli",
     "http1",
+    "lowlevel/aiohttp_internals",
+    "lowlevel/aiohttp_check",
     "transfer/inbound",
     "transfer/outbound",
     "transfer/watchdog",
 }
+
+#: The files that may touch private names of other packages.
+TOUCH_PRIVATE_NAMES = {"lowlevel/aiohttp_internals", "lowlevel/aiohttp_check"}
+
+#: Documented, in spite of its name.
+PUBLIC = {"os._exit"}
 
 
 def where(path: Path) -> str:
@@ -96,3 +107,72 @@ def test_a_file_opens_with_its_rules_and_stays_a_room(path):
 def test_what_the_door_promises_is_there():
     for name in headgate.__all__:
         assert getattr(headgate, name) is not None
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_private_names(tree):
+    """The private names that a file defines itself, be it in a class, its slots or its methods."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name
+            case ast.Attribute(ctx=ast.Store(), value=ast.Name("self" | "cls")):
+                yield node.attr
+            case ast.Name(ctx=ast.Store()):
+                yield node.id
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
+def test_private_names_of_other_packages_are_touched_in_one_place(path):
+    """Not by attribute, by `getattr` or by import: what has no promise is in lowlevel/aiohttp_internals.py."""
+    if where(path) in TOUCH_PRIVATE_NAMES:
+        return
+    tree = ast.parse(path.read_text())
+    own = set(own_private_names(tree))
+    for node in ast.walk(tree):
+        name = of = None
+        match node:
+            case ast.Attribute(value=ast.Name("self" | "cls")):
+                continue
+            case ast.Attribute():
+                name, of = node.attr, ast.unparse(node)
+            case ast.Call(ast.Name("getattr" | "hasattr" | "setattr"), [_, ast.Constant(str(name)), *_]):
+                of = ast.unparse(node)
+            case ast.ImportFrom(module, names) if module.split(".")[0] != "headgate":
+                name = next((alias.name for alias in names if is_private(alias.name)), None)
+                of = f"import {name}"
+        assert name is None or not is_private(name) or name in own or of in PUBLIC, f"line {node.lineno}: {of}"
+
+
+def foreign_private_names(cls):
+    """The private names of those bases of `cls` that are not headgate's."""
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] in ("headgate", "builtins"):
+            continue
+        yield from vars(base)
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        except (OSError, TypeError):  # it is not written in Python
+            continue
+        yield from own_private_names(tree)
+
+
+@pytest.mark.parametrize("path", FILES, ids=where)
+def test_a_class_derived_from_another_packages_has_private_names_of_its_own(path):
+    """Neither using one of its base nor, by accident, hiding one."""
+    if where(path) in TOUCH_PRIVATE_NAMES:
+        return
+    module = importlib.import_module(".".join(("headgate", *where(path).split("/"))).removesuffix(".__init__"))
+    for cls in vars(module).values():
+        if not inspect.isclass(cls) or cls.__module__ != module.__name__:
+            continue
+        foreign = set(foreign_private_names(cls))
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))):
+            match node:
+                case ast.Attribute(value=ast.Name("self" | "cls") | ast.Call(ast.Name("super"))):
+                    assert not is_private(node.attr) or node.attr not in foreign, f"{cls.__name__}.{node.attr}"
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    assert not is_private(node.name) or node.name not in foreign, f"{cls.__name__}.{node.name}"

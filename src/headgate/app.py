@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 
 from headgate.config import Config
 from headgate.jobs import Jobs
+from headgate.lowlevel.aiohttp_check import check_aiohttp
 from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
 from headgate.transfer.inbound.receive import OnReceived
@@ -55,8 +56,10 @@ def create_app(
     - `on_received(job, files)` is awaited after the last byte and before anything is published. Raising refuses the
       upload (422, with the exception's message; any HeadgateError keeps its own status). It is cancelled by terminate.
 
-    Raises ConfigError or InvalidName for what cannot stand. The application's startup raises StorageUnusable.
+    Raises ConfigError or InvalidName for what cannot stand, ConfigError for an aiohttp that headgate does not know. The
+    application's startup raises StorageUnusable.
     """
+    check_aiohttp()
     config = config or Config()
     generated = checked_exports(exports)
     storage = storage or local_storage(config)

@@ -1,32 +1,29 @@
 """One connection of ``headgate serve``: aiohttp's protocol, behind a `Framing` and with a few habits of its own.
 
-The one file that knows aiohttp's innards. What it needs of them, and why there is no public way:
+What a client sends passes the `Framing` on its way to aiohttp's parser. What the framing refuses is queued as an error,
+and answered as a problem when all that came before it is.
 
-- `RequestHandler` and what a `Server` makes it with (`_kwargs`): a protocol of one's own cannot be asked for.
-- `_messages`, `_waiter`, `_ErrInfo`: an error is told in its turn, behind the answers to what came before it.
-- `_current_request`: what is being answered, to tell an answer that nobody reads from a transfer, which is watched.
-- `handle_error`, `_make_error_handler`: a malformed request is answered in our words, without a line of it.
+Rules of this room:
 
-`check_aiohttp` fails loudly where one of them is no longer as it was.
+- The middle of a body costs one comparison more than in aiohttp.
+- An error is the last answer of its connection, and says nothing that its client sent.
+- A client that has sent its last byte (RFC 9112, 9.6) still gets its answers.
 """
 
 import asyncio
 import json
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from headgate.errors import ConfigError
 from headgate.http1.framing import Framing, Refusal
+from headgate.lowlevel.aiohttp_internals import ServerProtocol
 
-__all__ = ["Bounds", "Connection", "check_aiohttp"]
+__all__ = ["Bounds", "Connection"]
 
 logger = logging.getLogger("headgate.http1")
 
@@ -53,13 +50,13 @@ class Bounds(Protocol):
         """`connection` is over."""
 
 
-class Connection(RequestHandler):
-    """See the module. `server` is what an ``AppRunner`` has made."""
+class Connection(ServerProtocol):
+    """One connection to `server`, which an ``AppRunner`` has made. `bounds`: what it shares with all others."""
 
     __slots__ = ("_bounds", "_framing", "_half_closed", "_kept", "address", "over", "progress")
 
     def __init__(self, server: web.Server, bounds: Bounds) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **server._kwargs)
+        super().__init__(server, loop=asyncio.get_running_loop())
         self._bounds = bounds
         self._framing = Framing(bounds.max_head_size)
         self._kept = 0  # bytes of a head that is not finished
@@ -70,11 +67,6 @@ class Connection(RequestHandler):
         self.over: asyncio.Event | None = None
         #: What the listener has seen of how the client takes its answers.
         self.progress: Any = None
-
-    @property
-    def answering(self) -> web.BaseRequest | None:
-        """The request that is being answered."""
-        return self._current_request
 
     def data_received(self, data: bytes) -> None:
         framing = self._framing
@@ -104,19 +96,16 @@ class Connection(RequestHandler):
             self._bounds.keeps(-kept)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """LingeringResponse `refusal` when all that came before is answered; it is the connection's last answer."""
-        if self._force_close or self._close:
-            return
-        self._messages.append((_ErrInfo(refusal.status, refusal, ""), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Answer `refusal` when all that came before is answered; it is the connection's last answer."""
+        if not self.is_ending:
+            self.queue_error(refusal.status, refusal)
 
-    def _make_error_handler(self, err_info: _ErrInfo) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    def error_handler(self, error: BaseException) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         """Tell what was wrong in a problem, as all errors are told."""
-        refusal = err_info.exc if isinstance(err_info.exc, Refusal) else _MALFORMED
+        refusal = error if isinstance(error, Refusal) else _MALFORMED
 
         async def handler(request: web.BaseRequest) -> web.StreamResponse:
-            kind = type(err_info.exc).__name__ if isinstance(err_info.exc, HttpProcessingError) else refusal.code
+            kind = type(error).__name__ if isinstance(error, HttpProcessingError) else refusal.code
             logger.info("malformed request: %s", kind)
             self._framing.refuse()
             return _Refused(self, refusal)
@@ -127,7 +116,7 @@ class Connection(RequestHandler):
 
     # aiohttp says that it never keeps a connection open then; asyncio asks for a truth.
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        busy = self._messages or self._waiter is None or self._waiter.done()
+        busy = self.has_queued or not self.is_waiting
         if not busy or not self._framing.is_between or self.transport is None or self._half_closed is not None:
             return None
         if self.over is not None:  # it has been told that its request is none, and goes
@@ -135,17 +124,17 @@ class Connection(RequestHandler):
         if self.ssl_context is not None:  # TLS has its own word for it, and its transport knows no half
             return None
         self._framing.refuse()
-        self._half_closed = self._loop.call_later(LOOK, self._look)
+        self._half_closed = asyncio.get_running_loop().call_later(LOOK, self._look)
         return True
 
     def _look(self) -> None:
         """Has the client been answered?"""
         if self.transport is None:
             return
-        if self._current_request is None and not self._messages and self._waiter is not None:
+        if self.has_answered_all:
             self.force_close()
         else:
-            self._half_closed = self._loop.call_later(LOOK, self._look)
+            self._half_closed = asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._release_head()
@@ -187,35 +176,3 @@ class _Refused(web.Response):
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 await self._connection.over.wait()
-
-
-def check_aiohttp() -> None:
-    """Raise ConfigError if aiohttp is another than this file knows."""
-    wanted = {
-        RequestHandler: ("handle_error", "_make_error_handler", "data_received", "eof_received", "force_close"),
-        web.Server: ("connection_made", "connection_lost"),
-    }
-    missing = [f"{cls.__name__}.{name}" for cls, names in wanted.items() for name in names if not hasattr(cls, name)]
-    slots = {name for cls in RequestHandler.__mro__ for name in getattr(cls, "__slots__", ())}
-    missing += sorted({"_messages", "_waiter", "_current_request", "_close", "_force_close", "_loop"} - slots)
-    try:
-        _ErrInfo(status=400, exc=ValueError(), message="")
-    except TypeError:
-        missing.append("_ErrInfo")
-
-    async def probe() -> None:
-        async def nobody(request: web.BaseRequest) -> web.StreamResponse:
-            return web.Response()
-
-        handler = RequestHandler(web.Server(nobody), loop=asyncio.get_running_loop())
-        if not isinstance(handler._messages, deque) or handler._waiter is not None:
-            missing.append("RequestHandler._messages, _waiter")
-        if not isinstance(web.Server(nobody, keepalive_timeout=1.0)._kwargs, dict):
-            missing.append("Server._kwargs")
-
-    try:
-        asyncio.run(probe())
-    except (AttributeError, TypeError) as error:
-        missing.append(str(error))
-    if missing:
-        raise ConfigError(f"This aiohttp is not one that headgate serve knows; it lacks {', '.join(missing)}")

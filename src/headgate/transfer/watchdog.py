@@ -19,6 +19,7 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import Disconnected, IdleTimeout, MalformedTransfer, TooSlow
 from headgate.jobs import Job, Kind, State
+from headgate.lowlevel.aiohttp_internals import has_broken_framing
 
 __all__ = ["ClientWait", "Watchdog", "acknowledged", "has_hung_up", "taken"]
 
@@ -133,12 +134,8 @@ class Watchdog:
 
     @property
     def _broken(self) -> bool:
-        """Did the client break the framing of its body?
-
-        aiohttp's C parser then queues an error to be answered after this request and tells the reader of the body
-        nothing: it would wait until the client gives up. Nothing else can be queued before the end of the body.
-        """
-        return bool(getattr(self._request.protocol, "_messages", ())) and not self._request.content.is_eof()
+        """Did the client break the framing of its body? The handler, which reads it, is not told."""
+        return has_broken_framing(self._request)
 
     @property
     def _hung_up(self) -> bool:

@@ -8,6 +8,7 @@ has been checked, right before it does. Whatever it refuses before that is refus
 from aiohttp import HttpVersion11, hdrs, web
 
 from headgate.errors import Disconnected, ExpectationFailed
+from headgate.lowlevel.aiohttp_internals import write_interim
 
 __all__ = ["deferred", "send_continue", "send_interim"]
 
@@ -32,8 +33,6 @@ async def send_continue(request: web.Request) -> None:
 async def send_interim(request: web.Request, response: bytes) -> None:
     """Send an interim response (RFC 9110, 15.2). Raises Disconnected."""
     try:
-        await request.writer.write(response)
+        await write_interim(request, response)
     except ConnectionError:
         raise Disconnected from None
-    # What is counted as sent decides whether an error can still be answered; an interim response does not count.
-    request.writer.output_size = 0

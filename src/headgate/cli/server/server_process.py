@@ -22,7 +22,7 @@ from headgate.app import JOBS, create_app
 from headgate.cli.server.logging_setup import set_up_logging
 from headgate.config import Config
 from headgate.errors import ConfigError
-from headgate.http1 import Listener, check_aiohttp
+from headgate.http1 import Listener
 from headgate.web.jobs.job_routes import JOB
 from headgate.web.middleware.auth import Authenticate, Tokens, anonymous_user, is_loopback, local_user
 
@@ -59,7 +59,6 @@ def serve(config: Config, options: ServeOptions) -> None:
     set_up_logging(options.log_level)
     authenticate = _authenticate(config, options)
     tls = _tls_context(options)
-    check_aiohttp()
     _raise_descriptor_limit()
     settle_memory()
     with contextlib.suppress(KeyboardInterrupt):

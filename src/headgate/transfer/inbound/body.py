@@ -13,6 +13,7 @@ from headgate.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from headgate.lowlevel.aiohttp_internals import drain_buffered
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.direct import direct_reader
@@ -120,11 +121,7 @@ class Body:
 
         aiohttp keeps it and says no more of it once the connection is lost.
         """
-        if self._direct is not None:
-            data = self._direct.rest()
-        else:
-            content = self._request.content
-            data = content._read_nowait(-1) if content._buffer else b""
+        data = drain_buffered(self._request.content) if self._direct is None else self._direct.rest()
         self.consumed += len(data)
         return data if self.consumed <= self._limit else b""
 

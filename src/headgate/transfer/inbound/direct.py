@@ -24,6 +24,7 @@ import weakref
 from aiohttp import web
 
 from headgate.errors import Busy
+from headgate.lowlevel.aiohttp_internals import drain_buffered
 from headgate.lowlevel.page_memory import PAGE, Data, aligned
 
 __all__ = ["DirectReader", "direct_reader"]
@@ -128,8 +129,8 @@ class DirectReader:
     def _take_over(self) -> bytes:
         """What aiohttp has received by now. What comes afterwards, this receives."""
         content, received = self._request.content, b""
-        while content._buffer:  # it parses more as there is room
-            received += content._read_nowait(-1)
+        while more := drain_buffered(content):  # it parses more as there is room
+            received += more
         self._left -= len(received)
         transport = self._request.transport
         if self._left and transport is not None:

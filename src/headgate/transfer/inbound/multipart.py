@@ -2,8 +2,6 @@
 
 Rules of this room:
 
-- aiohttp's MultipartReader does the framing; ours are the reader of a part's bytes (it hands on whole received buffers
-  and searches each once) and the body beneath it, through which every byte passes and is counted.
 - What a client can make grow has a limit from Config: files, fields, headers, and whatever belongs to no file.
 - Foreign exceptions end here: whatever is wrong with a form is MalformedBody.
 - The body is read to its very end. A form whose closing boundary came but whose last byte did not is not whole (G3).
@@ -12,17 +10,15 @@ Rules of this room:
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
-from aiohttp import BodyPartReader, MultipartReader, StreamReader, hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp import hdrs, web
 
 from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
-from headgate.lowlevel.page_memory import Data, find
+from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import REPR_DIGEST, Digester
-from headgate.transfer.inbound.body import Body, check_whole
+from headgate.transfer.inbound.body import check_whole
+from headgate.transfer.inbound.part_reader import FormBody, FormParts, PartReader
 from headgate.transfer.watchdog import ClientWait
 from headgate.units import readable
 from headgate.wire.digest_fields import parse_wish
@@ -34,111 +30,7 @@ __all__ = ["FileBody", "Form"]
 #: RFC 2046, 5.1.1: 1 to 70 of these, and no space at the end.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
-#: Bytes that a line counts for at least: the work is to be bounded, too, and a line is a few dozen bytes' worth of it.
-LINE_COST = 64
-
-#: A Content-Disposition that has a file name, plain or extended (RFC 7578, 4.2), which may be empty.
-_FILE = re.compile(r";[ \t]*filename\*?[ \t]*=", re.IGNORECASE)
-
 _IDENTITY_ENCODINGS = frozenset({"", "binary", "7bit", "8bit"})
-
-
-class _FormBody(Body):
-    """A body as MultipartReader wants to read it: with the part of StreamReader's interface that it uses."""
-
-    __slots__ = ("_overhead", "_overhead_limit")
-
-    def __init__(self, request: web.Request, *, limit: int, overhead_limit: int, digester: Digester) -> None:
-        super().__init__(request, limit=limit, digester=digester)
-        self._overhead = 0
-        self._overhead_limit = overhead_limit
-
-    def count_overhead(self, size: int) -> None:
-        """Count `size` bytes that belong to no file."""
-        self._overhead += size
-        if self._overhead > self._overhead_limit:
-            raise TooLarge(f"A form may have {self._overhead_limit} bytes beside its files.")
-
-    async def readline(self, *, max_line_length: int = 8190) -> bytes:
-        """A line with its end, or what is left at the end of the body."""
-        line = b""
-        while not line.endswith(b"\n") and len(line) <= max_line_length:
-            if not self._back:
-                data = await self.readany()
-                if not data:
-                    break
-                self.give_back(data)
-            end = self._back.find(b"\n", self._back_at) + 1 or len(self._back)
-            line += self.take_back(end - self._back_at)
-        if len(line) > max_line_length:
-            raise MalformedBody(f"A line outside the parts' content is longer than {max_line_length} bytes.")
-        self.count_overhead(max(len(line), LINE_COST))
-        return line
-
-
-class _PartReader(BodyPartReader):
-    """Reads a part in whole received buffers.
-
-    The base class asks for a size, joins, and searches each byte more than once; this one searches each buffer once for
-    the delimiter and holds back only a tail that could begin one.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._body = cast("_FormBody", self._content)
-        self._delimiter = b"\r\n" + self._boundary
-        # The line break that ended the headers may begin the delimiter: an empty part has no other.
-        self._held = b"\r\n"
-        self._skip = 2
-        self._given = 0  # bytes of the part so far
-
-    # Whatever calls it here takes any bytes-like object.
-    async def read_chunk(self, size: int = 0) -> Data:  # type: ignore[override]
-        """The next bytes of the part, as many as came (`size` is ignored); none at its end.
-
-        Raises MalformedBody if the body ends before the part does.
-        """
-        if self._at_eof:
-            return b""
-        delimiter = self._delimiter
-        while True:
-            data = await self._body.readany(self._held, self._given - self._skip)
-            if not data:
-                raise MalformedBody("The body ends in the middle of a part.")
-            found = find(data, delimiter)
-            if found < 0:
-                # Only the last CR can begin a delimiter that is still to come: there is none inside one.
-                end = bytes(data[1 - len(delimiter) :])
-                tail = end.rfind(b"\r")
-                self._held = end[tail:] if tail >= 0 and delimiter.startswith(end[tail:]) else b""
-                data = data[: len(data) - len(self._held)]
-            elif found == 0:
-                self._at_eof = True
-                self._held = b""
-                self._body.give_back(data[2:])  # the reader of the next part begins at the boundary's own line
-                return b""
-            else:
-                self._held = b""
-                self._body.give_back(data[found:])
-                data = data[:found]
-            if self._skip and data:
-                data = data[self._skip :]
-                self._skip = 0
-            if data:
-                self._given += len(data)
-                return data
-
-
-class _FormReader(MultipartReader):
-    part_reader_cls = _PartReader
-
-    def _get_part_reader(self, headers: CIMultiDictProxy[str]) -> MultipartReader | BodyPartReader:
-        """A part that has a file name is a file, whatever type it says it is: a saved page is a multipart/related."""
-        if _FILE.search(headers.get(hdrs.CONTENT_DISPOSITION, "")):
-            told = CIMultiDict(headers)
-            told[hdrs.CONTENT_TYPE] = "application/octet-stream"
-            headers = CIMultiDictProxy(told)
-        return super()._get_part_reader(headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +78,7 @@ class Form:
         self._digester = Digester.expecting(request.headers)
         self._first_file = Digester.expecting(request.headers, fields=[REPR_DIGEST])
         self._wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
-        self._body = _FormBody(
+        self._body = FormBody(
             request,
             limit=config.body_size_limit,
             overhead_limit=config.max_form_size,
@@ -194,14 +86,7 @@ class Form:
         )
         # What ends the body after its last part: CRLF -- boundary -- CRLF.
         self._closing = len(boundary) + 8
-        self._reader = _FormReader(
-            # "mixed", because for form-data the reader would decode a field called _charset_ as it goes.
-            {hdrs.CONTENT_TYPE: f'multipart/mixed; boundary="{boundary}"'},
-            # It has the methods of StreamReader that MultipartReader calls; that class is not meant to be derived from.
-            cast("StreamReader", self._body),
-            max_field_size=config.max_part_header_size,
-            max_headers=config.max_part_headers,
-        )
+        self._parts = FormParts.of(self._body, boundary, config)
 
     @property
     def expected(self) -> tuple[int, int] | None:
@@ -235,7 +120,7 @@ class Form:
         UnsupportedMedia, DigestMismatch, MalformedRequest, and what Body raises.
         """
         files = fields = 0
-        while (part := await self._next()) is not None:
+        while (part := await self._parts.next_part()) is not None:
             _, parameters = parse_parameters(part.headers.get(hdrs.CONTENT_DISPOSITION, ""))
             encoding = part.headers.get(hdrs.CONTENT_TRANSFER_ENCODING, "").strip().lower()
             if encoding not in _IDENTITY_ENCODINGS:
@@ -258,7 +143,7 @@ class Form:
             self._body.count_overhead(len(rest))
         self._digester.check("The body", excused={REPR_DIGEST} - self._first_file.wrong if files == 1 else ())
 
-    def _file(self, filename: str, part: _PartReader, *, first: bool) -> FileBody:
+    def _file(self, filename: str, part: PartReader, *, first: bool) -> FileBody:
         digester = Digester.expecting(part.headers, self._wanted)
         digesters = [each for each in (digester, self._first_file if first else None) if each]
 
@@ -272,16 +157,7 @@ class Form:
 
         return FileBody(filename, read if digesters else part.read_chunk, digester)
 
-    async def _next(self) -> _PartReader | None:
-        try:
-            part = await self._reader.next()
-        except (HttpProcessingError, ValueError):
-            raise MalformedBody("The form's parts are malformed, or the form ends early.") from None
-        if part is not None and not isinstance(part, _PartReader):
-            raise UnsupportedMedia("A part may not be multipart itself.")
-        return part
-
-    async def _read_field(self, part: _PartReader) -> str:
+    async def _read_field(self, part: PartReader) -> str:
         value = bytearray()
         while chunk := await part.read_chunk():
             self._body.count_overhead(len(chunk))

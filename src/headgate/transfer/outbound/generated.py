@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import cast
 
 from aiohttp import HttpVersion11, web
-from aiohttp.http import StreamWriter
 
 from headgate.errors import ExportFailed, HeadgateError
 from headgate.jobs import Job, State
+from headgate.lowlevel.aiohttp_internals import write_now
 from headgate.lowlevel.cancellation import is_cancelled
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.outbound.stored import aborting, flush
@@ -160,13 +159,6 @@ class _Gathering:
         job, self._handle = self._job, None
         if job.state is State.PAUSED or self._request.protocol.writing_paused:
             self._handle = self._loop.call_later(AGAIN, self._send)
-        elif job.state.stoppable and (data := self.take()):
-            writing = cast("StreamWriter", self._request.writer).write(data, drain=False)
-            try:
-                writing.send(None)  # without a drain, it does not wait
-            except StopIteration:
-                job.gate.charge(len(data))
-                job.advance(len(data))
-            except ConnectionError as error:
-                error.__traceback__ = None  # it leads to a frame that leads back to it: a circle
-            writing.close()
+        elif job.state.stoppable and (data := self.take()) and write_now(self._request, data):
+            job.gate.charge(len(data))
+            job.advance(len(data))
