@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from headgate.http1.framing import Framing, Refusal
 from headgate.lowlevel.aiohttp_internals import ServerProtocol
+from headgate.lowlevel.sockets import is_plain
 
 __all__ = ["Bounds", "Connection"]
 
@@ -121,7 +122,7 @@ class Connection(ServerProtocol):
             return None
         if self.over is not None:  # it has been told that its request is none, and goes
             return None
-        if self.ssl_context is not None:  # TLS has its own word for it, and its transport knows no half
+        if not is_plain(self.transport):  # TLS has its own word for it, and its transport knows no half
             return None
         self._framing.refuse()
         self._half_closed = asyncio.get_running_loop().call_later(LOOK, self._look)

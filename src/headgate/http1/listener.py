@@ -22,7 +22,7 @@ from aiohttp import web
 
 from headgate.config import Config
 from headgate.http1.connection import Connection
-from headgate.transfer.watchdog import acknowledged
+from headgate.lowlevel.sockets import acknowledged_bytes
 
 __all__ = ["Listener"]
 
@@ -207,7 +207,7 @@ class Listener:
         if transport is None or not waiting or (request is not None and self._excused(request)):
             connection.progress = None
             return
-        now, taken = time.monotonic(), acknowledged(transport.get_extra_info("socket")) or -waiting
+        now, taken = time.monotonic(), acknowledged_bytes(transport) or -waiting
         if connection.progress is None:
             connection.progress = (taken, now, taken, now)
         moved, moved_at, began, began_at = connection.progress

@@ -7,7 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from headgate.errors import IdleTimeout, MalformedRequest, TooLarge
-from headgate.transfer.inbound.body import Body, check_content
+from headgate.transfer.inbound.body import Body
+from headgate.transfer.inbound.content import check_content
 from headgate.web.expect import send_continue
 
 __all__ = ["parse_json", "read_text"]

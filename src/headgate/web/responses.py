@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from headgate.config import Config
-from headgate.transfer.watchdog import has_hung_up
+from headgate.lowlevel.sockets import has_hung_up
 
 __all__ = ["LingeringResponse", "add_default_headers", "json_answer", "rfc3339", "tell"]
 

@@ -130,6 +130,7 @@ async def test_no_other_method_comes_with_options(root):
     [
         ({"Content-Type": "application/octet-stream"}, 415, "unsupported-media"),
         ({"Content-Type": None}, 415, "unsupported-media"),
+        ({"Upload-Offset": "3", "Content-Encoding": "gzip"}, 415, "unsupported-media"),
         ({"Upload-Offset": None}, 400, "malformed-request"),
         *(({"Upload-Offset": bad}, 400, "malformed-request") for bad in ("", "-1", "1.5", "abc", "+3", "3 4", "٣")),
         ({"Upload-Offset": "2"}, 409, "mismatching-upload-offset"),

@@ -3,60 +3,17 @@
 Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
 """
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from headgate.errors import (
-    Disconnected,
-    InconsistentLength,
-    MalformedRequest,
-    MalformedTransfer,
-    TooLarge,
-    UnsupportedMedia,
-)
+from headgate.errors import Disconnected, MalformedTransfer, TooLarge
 from headgate.lowlevel.aiohttp_internals import drain_buffered
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.direct import direct_reader
 from headgate.transfer.watchdog import ClientWait
 from headgate.units import readable
-from headgate.wire.fields import field_value, field_values
-from headgate.wire.ietf import FIELDS, VERSIONS, Dialect
-from headgate.wire.structured_fields import parse_boolean
 
-__all__ = ["Body", "check_content", "check_whole", "media_type"]
-
-
-def media_type(request: web.Request) -> str:
-    """The media type of the content of `request`, without parameters, in lower case; nothing if it does not say.
-
-    aiohttp's own word of it takes time that grows with the square of the header.
-    """
-    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-
-
-def check_content(request: web.Request) -> None:
-    """Raise UnsupportedMedia if the content of `request` is coded, MalformedRequest if it is a part of something (RFC
-    9110, 14.5): neither is to be taken for the whole."""
-    if (field_value(request.headers, hdrs.CONTENT_ENCODING) or "identity").strip().lower() != "identity":
-        raise UnsupportedMedia("The content may not have a Content-Encoding.")
-    if hdrs.CONTENT_RANGE in request.headers:
-        raise MalformedRequest("A part of a file cannot be sent as one.")
-
-
-def check_whole(request: web.Request) -> None:
-    """Raise MalformedRequest or InconsistentLength if the content of `request`, which is no resumable upload, is a part
-    of one by what it says of itself: nobody asked for it to be published as a whole."""
-    check_content(request)
-    fields = field_values(request.headers, FIELDS)
-    if not fields:
-        return
-    dialect = Dialect(fields, frozenset(VERSIONS))
-    incomplete = parse_boolean(fields.get("Upload-Incomplete"))
-    if parse_boolean(fields.get("Upload-Complete")) is False or incomplete or dialect.offset:
-        raise MalformedRequest("A part of an upload cannot be sent here: see the resumable uploads.")
-    length, size = dialect.length, request.content_length
-    if length is not None and size is not None and length != size:
-        raise InconsistentLength(f"The upload is to have {length} bytes, and the content has {size}.")
+__all__ = ["Body"]
 
 
 class Body:

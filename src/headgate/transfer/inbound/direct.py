@@ -26,6 +26,7 @@ from aiohttp import web
 from headgate.errors import Busy
 from headgate.lowlevel.aiohttp_internals import drain_buffered
 from headgate.lowlevel.page_memory import PAGE, Data, aligned
+from headgate.lowlevel.sockets import is_plain, socket_of
 
 __all__ = ["DirectReader", "direct_reader"]
 
@@ -133,9 +134,10 @@ class DirectReader:
             received += more
         self._left -= len(received)
         transport = self._request.transport
-        if self._left and transport is not None:
+        sock = None if transport is None else socket_of(transport)
+        if self._left and transport is not None and sock is not None:
             try:
-                self._socket = transport.get_extra_info("socket").dup()
+                self._socket = sock.dup()
             except OSError as error:
                 raise Busy("The server has no descriptor left for another upload.") from error
             self._socket.setblocking(False)
@@ -277,7 +279,7 @@ def direct_reader(request: web.Request) -> DirectReader | None:
     length, transport = request.content_length or 0, request.transport
     if length < FROM or not isinstance(transport, asyncio.ReadTransport):
         return None
-    if transport.get_extra_info("sslcontext") is not None or transport.get_extra_info("socket") is None:
+    if socket_of(transport) is None or not is_plain(transport):
         return None
     return DirectReader(request, length)
 

@@ -17,7 +17,7 @@ from headgate.config import Config
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import REPR_DIGEST, Digester
-from headgate.transfer.inbound.body import check_whole
+from headgate.transfer.inbound.content import check_whole
 from headgate.transfer.inbound.part_reader import FormBody, FormParts, PartReader
 from headgate.transfer.watchdog import ClientWait
 from headgate.units import readable

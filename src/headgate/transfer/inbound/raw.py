@@ -8,7 +8,8 @@ from headgate.config import Config
 from headgate.errors import TooLarge
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import Digester
-from headgate.transfer.inbound.body import Body, check_whole
+from headgate.transfer.inbound.body import Body
+from headgate.transfer.inbound.content import check_whole
 from headgate.transfer.watchdog import ClientWait
 from headgate.units import readable
 from headgate.wire.digest_fields import parse_wish

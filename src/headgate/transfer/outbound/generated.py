@@ -19,7 +19,8 @@ from headgate.jobs import Job, State
 from headgate.lowlevel.aiohttp_internals import write_now
 from headgate.lowlevel.cancellation import is_cancelled
 from headgate.lowlevel.page_memory import Data
-from headgate.transfer.outbound.stored import aborting, flush
+from headgate.transfer.outbound.abort import aborting_on_error
+from headgate.transfer.outbound.flush import flush
 from headgate.transfer.throttled import through
 from headgate.transfer.watchdog import ClientWait
 
@@ -48,7 +49,7 @@ async def send_generated(
     """
     gathering = _Gathering(job, request)
     async with _closing(chunks):
-        with aborting(request, response), contextlib.closing(gathering):
+        with aborting_on_error(request, response), contextlib.closing(gathering):
             more = await gathering.gather(chunks, most=0, send=False)
             if request.version >= HttpVersion11:
                 response.enable_chunked_encoding()

@@ -15,6 +15,7 @@ import os
 
 from headgate.errors import Disconnected
 from headgate.jobs import Job
+from headgate.lowlevel.sockets import is_plain, socket_of
 from headgate.storage import Source
 from headgate.transfer.watchdog import ClientWait
 
@@ -37,8 +38,8 @@ async def sendfile(
     """
     if transport is None:
         raise Disconnected
-    sock = transport.get_extra_info("socket")
-    if sock is None or source.file is None or transport.get_extra_info("sslcontext") is not None:
+    sock = socket_of(transport)
+    if sock is None or source.file is None or not is_plain(transport):
         return start
     try:
         own = sock.dup()

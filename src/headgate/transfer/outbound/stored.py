@@ -8,25 +8,23 @@ Rules of this room:
   job is paused.
 """
 
-import asyncio
-import contextlib
-import socket
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
-from headgate.errors import Disconnected, StorageFailed
+from headgate.errors import StorageFailed
 from headgate.jobs import Job
 from headgate.lowlevel.thread_pools import DIGESTS
 from headgate.storage import Source
 from headgate.transfer.digester import Digester
+from headgate.transfer.outbound.abort import aborting_on_error
+from headgate.transfer.outbound.flush import flush
 from headgate.transfer.outbound.sendfile import sendfile
 from headgate.transfer.watchdog import ClientWait
 
-__all__ = ["Piece", "aborting", "digest_stored", "flush", "send_stored"]
+__all__ = ["Piece", "digest_stored", "send_stored"]
 
 #: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
 #: that nobody waits for a slow client there.
@@ -69,7 +67,7 @@ async def send_stored(
     response.content_length = sum(len(piece.head) + piece.length for piece in pieces) + len(closing)
     last = pieces[-1]
     held = min(TAIL, last.length)
-    with aborting(request, response):
+    with aborting_on_error(request, response):
         await job.gate.opened()  # nothing leaves a paused job, be it a header
         if not response.content_length:
             job.finish()
@@ -119,52 +117,3 @@ async def _read(source: Source, offset: int, size: int) -> bytes:
     if len(chunk) < size:
         raise StorageFailed("The file became shorter while it was sent.")
     return chunk
-
-
-async def flush(request: web.Request, waited: ClientWait) -> None:
-    """Wait until every byte written so far has left our buffers (over TLS: for those of the transport below)."""
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise Disconnected
-    # The high-water mark that leaves nothing behind: a plain transport pauses above it, one over TLS already at it, and
-    # with 0 would pause with an empty buffer, for ever.
-    transport.set_write_buffer_limits(high=0 if _is_plain(transport) else 1)
-    try:
-        with waited:
-            await request.writer.drain()
-    finally:
-        if not transport.is_closing():  # one over TLS has lost what it would need for it
-            transport.set_write_buffer_limits()
-    if transport.is_closing():  # a wait that the end of the connection ended
-        raise Disconnected
-
-
-def _is_plain(transport: asyncio.Transport) -> bool:
-    return transport.get_extra_info("sslcontext") is None
-
-
-@contextlib.contextmanager
-def aborting(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
-    """Whatever is raised after the headers went out ends the connection at once; a lost client is Disconnected."""
-    try:
-        yield
-    except BaseException as error:
-        if response.prepared and request.transport is not None:
-            _abort(request.transport, reset=request.version < HttpVersion11)
-        if isinstance(error, ConnectionError):
-            error.__traceback__ = None  # contextlib keeps the error in a frame: a circle
-            raise Disconnected from None
-        raise
-
-
-def _abort(transport: asyncio.Transport, *, reset: bool) -> None:
-    """End the connection without another byte.
-
-    `reset`: where the body has neither a length nor a last chunk (HTTP/1.0), a plain close would look like its end;
-    only a reset looks like what it is.
-    """
-    if reset:
-        sock = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

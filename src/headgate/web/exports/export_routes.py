@@ -20,7 +20,7 @@ from headgate.storage import Entry, Storage
 from headgate.transfer.outbound.generated import send_generated
 from headgate.transfer.outbound.stored import send_stored
 from headgate.transfer.outbound.zipped import Zipped
-from headgate.transfer.watchdog import ClientWait, Watchdog, taken
+from headgate.transfer.watchdog import ClientWait, Watchdog, bytes_taken
 from headgate.web.expect import deferred
 from headgate.web.exports.export_request import ExportRequest, read_export_request
 from headgate.web.exports.file_digests import Digests
@@ -169,7 +169,7 @@ class ExportRoutes:
     @contextlib.contextmanager
     def _watch(self, job: Job, request: web.Request) -> Iterator[ClientWait]:
         waited = ClientWait()
-        with Watchdog(job, request, self._config, waited=waited, moved=lambda: taken(request, job)):
+        with Watchdog(job, request, self._config, waited=waited, moved=lambda: bytes_taken(request, job)):
             yield waited
 
     @staticmethod

@@ -15,7 +15,7 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import HeadgateError, InvalidOption, JobNotFound, MalformedRequest, UnsupportedMedia
 from headgate.jobs import Job, Jobs, Kind, State
-from headgate.transfer.inbound.body import media_type
+from headgate.transfer.inbound.content import media_type
 from headgate.web.expect import deferred
 from headgate.web.fair_semaphore import FairSemaphore
 from headgate.web.json_body import parse_json, read_text

@@ -23,7 +23,8 @@ from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.resumable import Append, NewUpload, Protocol, ResumableUploads, Upload
 from headgate.transfer.digester import Digester
-from headgate.transfer.inbound.body import Body, check_content, media_type
+from headgate.transfer.inbound.body import Body
+from headgate.transfer.inbound.content import check_content, media_type
 from headgate.transfer.inbound.receive import ReceivedFile
 from headgate.web.expect import deferred
 from headgate.web.files.upload_routes import file_json, requested_rule

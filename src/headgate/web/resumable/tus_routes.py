@@ -29,7 +29,8 @@ from headgate.errors import (
 )
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
 from headgate.storage import Entry, Storage
-from headgate.transfer.inbound.body import Body, media_type
+from headgate.transfer.inbound.body import Body
+from headgate.transfer.inbound.content import check_coding, media_type
 from headgate.units import readable
 from headgate.web.expect import deferred, send_continue
 from headgate.web.jobs.job_routes import JOB, job_headers, requested_job_id
@@ -137,6 +138,7 @@ class TusRoutes:
         """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
         if is_empty(request):
             return False
+        check_coding(request)
         if media_type(request) == CONTENT_TYPE:
             return True
         if request.content_length is None:  # chunked: some send so that there is nothing
@@ -186,6 +188,7 @@ class TusRoutes:
         upload = await find(request, self._uploads, Protocol.TUS)
         if upload.record.parts:
             raise FinalUpload
+        check_coding(request)
         if media_type(request) != CONTENT_TYPE:
             tell(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
