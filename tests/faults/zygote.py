@@ -19,7 +19,8 @@ from headgate.transfer.inbound import direct
 def run(arguments: list[str], log: str, *, in_blocks: bool) -> Any:
     """In the child: become the server."""
     if in_blocks:
-        direct.FROM, direct.FAST, direct.SHARE, direct.BLOCK = 1000, 1, 8192, 65536
+        direct.DIRECT_FROM_BYTES, direct.FULL_RECEIVES = 1000, 1
+        direct.MIN_SHARE_BYTES, direct.BLOCK_BYTES = 8192, 65536
         staged.DIRECT = 8192
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,8 +1,19 @@
-"""Memory that a disk can take bytes from by itself (O_DIRECT): it begins at a page. Knows nothing of headgate."""
+"""Memory from which a disk can take bytes by itself (O_DIRECT), and a buffer in which a file lies as in its pages.
+
+A disk takes bytes past the page cache only where the memory, the offset in the file and the size are multiples of a
+page. A `PageBuffer` therefore receives each byte of a file at the place in a page of memory that it will have in a page
+of the file. Its owner, the parser of a body, knows where in a file the next byte belongs; the reader of the connection
+only fills it. Neither has to tell the other.
+
+Rules of this room:
+
+- Nothing is copied but the few bytes that the parser has to see again, and whatever came by another way.
+- A memoryview that was taken is a part of a block which is filled again by the second fill from then on.
+"""
 
 import ctypes
 
-__all__ = ["PAGE", "Data", "address", "aligned", "find", "fits"]
+__all__ = ["PAGE", "Data", "PageBuffer", "address", "aligned", "find", "fits"]
 
 #: Bytes of a page: what disks and file systems want memory, offsets and sizes to be multiples of.
 PAGE = 4096
@@ -11,15 +22,115 @@ PAGE = 4096
 Data = bytes | memoryview
 
 
+class PageBuffer:
+    """What comes of one file after the other, handed out in order.
+
+    The parser, which owns the buffer, calls `begin_file` and `keep`. The reader, which fills it, has bytes that came by
+    another way handed out (`hand_out`); while the buffer has blocks, the reader receives straight into them: `begin`,
+    then `room` and `received` as often as bytes come, then `take`. Two blocks take turns, so that what was taken last
+    may still be on its way to the disk while more is received.
+    """
+
+    __slots__ = ("_blocks", "_end", "_filling", "_first", "_first_new", "kept", "offset")
+
+    def __init__(self) -> None:
+        #: Where in the file the next byte that is handed out belongs.
+        self.offset = 0
+        #: What was handed out last and is handed out again, before what comes next.
+        self.kept = b""
+        self._blocks: list[memoryview] = []  # the first is filled next
+        self._filling: memoryview | None = None
+        self._first = self._first_new = self._end = 0  # in the block that is filled
+
+    # For the parser.
+
+    def begin_file(self, offset: int = 0, *, before: bytes = b"") -> None:
+        """What comes next belongs at `offset` of another file. `before`: bytes that the parser is to see before it."""
+        self.kept = before
+        self.offset = offset - len(before)
+
+    def keep(self, tail: bytes) -> None:
+        """The parser cannot tell yet what `tail`, the end of what was handed out last, is: it is to see it again."""
+        self.kept = tail
+        self.offset -= len(tail)
+
+    # For the reader.
+
+    def hand_out(self, data: bytes) -> bytes:
+        """What was kept, and `data` after it."""
+        if self.kept:
+            data = self.kept + data
+            self.kept = b""
+        self.offset += len(data)
+        return data
+
+    @property
+    def has_blocks(self) -> bool:
+        return bool(self._blocks)
+
+    def allocate(self, size: int) -> None:
+        """Have two blocks of `size` bytes each, a multiple of a page."""
+        self._blocks = [aligned(size), aligned(size)]
+
+    def release(self) -> None:
+        """Have no blocks any more, but for the one that is being filled."""
+        self._blocks = []
+
+    @property
+    def is_filling(self) -> bool:
+        """Has a block been begun and not been taken?"""
+        return self._filling is not None
+
+    def begin(self) -> None:
+        """Begin to fill the block that was not taken last."""
+        self._blocks.reverse()
+        self._filling = self._blocks[0]
+        self._first = self.offset % PAGE
+        self._first_new = self._end = self._first + len(self.kept)
+        self._filling[self._first : self._end] = self.kept
+
+    def room(self, most: int) -> memoryview:
+        """Up to `most` bytes of the block that is filled, to receive into; none if it is full."""
+        assert self._filling is not None
+        return self._filling[self._end : self._end + most]
+
+    def received(self, size: int) -> None:
+        """So many bytes have been received into the `room`."""
+        self._end += size
+
+    @property
+    def is_full(self) -> bool:
+        return self._filling is not None and self._end == len(self._filling)
+
+    @property
+    def has_received(self) -> bool:
+        """Has anything come since the block was begun?"""
+        return self._end > self._first_new
+
+    def take(self) -> Data:
+        """Hand out what was kept and received, as a part of the block, or as bytes of their own if it is released."""
+        block, self._filling = self._filling, None
+        assert block is not None
+        data = block[self._first : self._end]
+        self.kept = b""
+        self.offset += len(data)
+        return data if self._blocks else bytes(data)
+
+    def give_up(self) -> bytes:
+        """Stop filling; what has been received meanwhile, without what was kept."""
+        block, self._filling = self._filling, None
+        return b"" if block is None else bytes(block[self._first_new : self._end])
+
+
 def aligned(size: int) -> memoryview:
-    """So many bytes of memory, from the beginning of a page on. Of a bytearray, which can be searched fast."""
+    """So many bytes of memory, from the beginning of a page on. They are a bytearray's, which can be searched fast."""
     array = bytearray(size + PAGE)
     start = -address(array) % PAGE
     return memoryview(array)[start : start + size]
 
 
 def address(memory: bytearray | memoryview) -> int:
-    """Where `memory` begins, which is not empty and can be written to."""
+    """Where `memory`, which is not empty and can be written to, begins."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 

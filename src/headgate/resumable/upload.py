@@ -215,10 +215,11 @@ class Upload:
 
     async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
         """Write what comes. The hot path, with what it leaves behind when it is stopped."""
-        kept, gate, read, write, advance = self.kept, job.gate, body.readany, self.kept.write, job.advance
+        kept, gate, read, write, advance = self.kept, job.gate, body.read, self.kept.write, job.advance
         before, data = start, _NOTHING
+        body.buffer.begin_file(start)
         try:
-            while data := await read(at=before):
+            while data := await read():
                 if gate.open:
                     await write(data)
                     advance(len(data))
@@ -247,7 +248,7 @@ class Upload:
             return
         rest = bytes(data[done:])
         with suppress(HeadgateError):  # it may be why adding was stopped
-            rest += body.rest()
+            rest += body.drain_buffered()
             await kept.write(rest)
             job.gate.charge(len(rest))
             if isinstance(job.cause, Superseded) and job.gate.open:
@@ -287,4 +288,4 @@ class Upload:
 async def _soon(body: Body) -> Data:
     """What is here already, or comes at once. Raises TimeoutError."""
     async with asyncio.timeout(QUIET):
-        return await body.readany()
+        return await body.read()

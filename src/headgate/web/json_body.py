@@ -27,7 +27,7 @@ async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
     data = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            while chunk := await body.readany():
+            while chunk := await body.read():
                 data += chunk
     except TimeoutError:
         raise IdleTimeout(f"The body did not arrive within {seconds:g} seconds.") from None

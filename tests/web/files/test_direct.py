@@ -21,7 +21,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from faults.clients import connected, head
 from headgate.jobs import State
-from headgate.lowlevel.page_memory import aligned
+from headgate.lowlevel import page_memory
+from headgate.lowlevel.page_memory import PageBuffer, aligned
 from headgate.storage.local.disk.congestion import DirectWriteCongestion
 from headgate.storage.local.incoming import staged_file as staged
 from headgate.transfer import digester
@@ -55,7 +56,8 @@ def large(request, monkeypatch):
     """What is large, and the reader of whatever is received so, once something is."""
     readers = []
     if request.param == "in blocks":
-        for name, value in (("FAST", 1), ("SHARE", 8192), ("BLOCK", 16 * 4096), ("LATE", 0.002)):
+        sizes = {"FULL_RECEIVES": 1, "MIN_SHARE_BYTES": 8192, "BLOCK_BYTES": 16 * 4096, "BLOCK_SECONDS": 0.002}
+        for name, value in sizes.items():
             monkeypatch.setattr(direct, name, value)
         monkeypatch.setattr(staged, "DIRECT", 2 * 4096)
         monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", leisurely)
@@ -68,7 +70,7 @@ def large(request, monkeypatch):
         readers.append(self)
         init(self, *args)
 
-    monkeypatch.setattr(direct, "FROM", 1_000_000)
+    monkeypatch.setattr(direct, "DIRECT_FROM_BYTES", 1_000_000)
     monkeypatch.setattr(direct.DirectReader, "__init__", noting)
     return readers
 
@@ -100,7 +102,7 @@ async def test_every_byte_arrives_however_the_body_is_cut(root, regime, large, w
         assert server.published() == {"a": data}
         assert server.staged() == []
         assert len(large) == 1
-        assert bool(taken) == (direct.FAST == 1)
+        assert bool(taken) == (direct.FULL_RECEIVES == 1)
 
 
 async def test_the_connection_ends_with_the_answer(root, regime):
@@ -263,10 +265,12 @@ async def test_the_digest_of_a_block_is_not_computed_in_the_loop(root, monkeypat
 @pytest.mark.parametrize("large", ["in blocks"], indirect=True)
 async def test_of_a_client_that_was_fast_no_block_is_kept(root, monkeypatch, large):
     """Neither while it sends nothing nor, where others want them, while it is paused."""
-    monkeypatch.setattr(direct, "MOST", 1)
-    monkeypatch.setattr(direct, "LATE", 0.05)
+    monkeypatch.setattr(direct, "MAX_FAST_READERS", 1)
+    monkeypatch.setattr(direct, "BLOCK_SECONDS", 0.05)
     blocks = []
-    monkeypatch.setattr(direct, "aligned", lambda size: blocks.append(weakref.ref(memory := aligned(size))) or memory)
+    monkeypatch.setattr(
+        page_memory, "aligned", lambda size: blocks.append(weakref.ref(memory := aligned(size))) or memory
+    )
     async with serving(root, config=LOOK) as server:
         async with connected(server.port) as client:
             beginning, body = whole("put", bytes(SIZE))
@@ -282,13 +286,13 @@ async def test_of_a_client_that_was_fast_no_block_is_kept(root, monkeypatch, lar
             await eventually(lambda: direct._fast)
             (paused,) = direct._fast
             job.pause()
-            await eventually(lambda: paused._away)
+            await eventually(lambda: paused._is_away)
             taken.clear()
             beginning, body = whole("form", bytes(SIZE))
             await other.send(beginning + body)
             assert await other.status() == 201
             assert taken
-            assert not paused._blocks
+            assert not paused._buffer.has_blocks
 
 
 async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monkeypatch):
@@ -318,9 +322,9 @@ async def test_what_follows_a_whole_body_is_not_the_rest_of_it():
     """aiohttp has lost count and takes the next request for more of the body; nobody may store that."""
     protocol = BaseProtocol(asyncio.get_running_loop(), mock.Mock())
     stream = StreamReader(protocol, 2**16, loop=asyncio.get_running_loop())
-    reader = direct.DirectReader(make_mocked_request("PUT", "/", payload=stream), 5)
+    reader = direct.DirectReader(make_mocked_request("PUT", "/", payload=stream), 5, PageBuffer())
     stream.feed_data(b"whole")
-    assert await reader.readany() == b"whole"
+    assert await reader.read() == b"whole"
     stream.feed_data(b"GET / HTTP/1.1")
-    assert reader.rest() == b""
-    assert await reader.readany() == b""
+    assert reader.drain_buffered() == b""
+    assert await reader.read() == b""

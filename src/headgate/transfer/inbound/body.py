@@ -1,13 +1,20 @@
 """The bytes of a request's body: every one passes here, is counted, and is bounded.
 
-Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
+A small body, or one over TLS, comes from aiohttp's `StreamReader`; a large one over a plain connection straight from
+its socket (`direct`). A parser that has read too far gives the end back (`unread`) and reads it again.
+
+Rules of this room:
+
+- A body is bounded as it streams, whatever its Content-Length says.
+- Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
+- A body that may be large is closed when nothing more is read of it.
 """
 
 from aiohttp import web
 
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
 from headgate.lowlevel.aiohttp_internals import drain_buffered
-from headgate.lowlevel.page_memory import Data
+from headgate.lowlevel.page_memory import Data, PageBuffer
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.direct import direct_reader
 from headgate.transfer.watchdog import ClientWait
@@ -17,43 +24,45 @@ __all__ = ["Body"]
 
 
 class Body:
-    """The body of `request`, of at most `limit` bytes as they stream (whatever its Content-Length said).
+    """The body of `request`, of at most `limit` bytes. Every byte of it passes the `digester`, if it computes anything.
 
-    `digester`: has every byte pass, if there is something to compute. Must be closed if it may be large.
+    What reads the body as a file says in `buffer` where in the file the next byte belongs. Must be closed.
     """
 
-    __slots__ = ("_back", "_back_at", "_digester", "_direct", "_limit", "_request", "consumed", "waited")
+    __slots__ = ("_digester", "_direct", "_limit", "_request", "_unread", "_unread_at", "buffer", "consumed", "waited")
 
     def __init__(self, request: web.Request, *, limit: int, digester: Digester | None = None) -> None:
+        self.buffer = PageBuffer()
         self._request = request
         self._digester = digester or None
-        self._direct = direct_reader(request)
+        self._direct = direct_reader(request, self.buffer)
         self._limit = limit
-        # What was read too far: all of it from `_back_at` on. An offset, because cutting lines off its front one by one
+        # What was given back: all of it from `_unread_at` on. An offset, because cutting lines off the front one by one
         # would copy the rest each time.
-        self._back = b""
-        self._back_at = 0
-        #: How long we have been waiting for the client.
+        self._unread = b""
+        self._unread_at = 0
+        #: How long the server has been waiting for the client.
         self.waited = ClientWait()
         #: Bytes taken in so far, not counting what was given back.
         self.consumed = 0
 
-    async def readany(self, held: bytes = b"", at: int = 0) -> Data:
-        """`held`, and after it whatever is there, at least a byte; none at the end. Raises TooLarge, MalformedTransfer,
-        Disconnected.
+    async def read(self) -> Data:
+        """What `buffer` has kept, and after it whatever is there, at least a byte; none at the end of the body.
 
-        `at`: where in a file it will be written. The memory of a memoryview is used again by the second read from now
-        on.
+        The memory of a memoryview is used again by the second read from now on. If cancelled, no byte is lost that has
+        not passed the digester. Raises TooLarge, MalformedTransfer, Disconnected.
         """
-        if self._back:
-            return held + self.take_back(len(self._back))
+        buffer = self.buffer
+        if self._unread:
+            return buffer.hand_out(self.read_unread(len(self._unread)))
+        kept = len(buffer.kept)
         try:
             with self.waited:
                 if self._direct is not None:
-                    data = await self._direct.readany(held, at)
+                    data = await self._direct.read()
                 else:
                     data = await self._request.content.readany()
-                    data = held + data if held and data else data
+                    data = buffer.hand_out(data) if data else data
         except ConnectionError as error:
             error.__traceback__ = None  # it leads to a frame of aiohttp's that leads back to it: a circle
             raise Disconnected from None
@@ -65,40 +74,40 @@ class Body:
             raise
         if not data:
             return data
-        self.consumed += len(data) - len(held)
+        self.consumed += len(data) - kept
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {readable(self._limit)}.")
         if self._digester is not None:
-            # Whoever is stopped here has lost it; what is to be held against a digest is kept whole or not at all.
-            await self._digester.take(data[len(held) :])
+            # A cancellation here loses `data`; what is to be held against a digest is kept whole or not at all.
+            await self._digester.take(data[kept:])
         return data
 
-    def rest(self) -> bytes:
-        """What has been received and not been read, whatever became of the connection since.
+    def drain_buffered(self) -> bytes:
+        """What this process has received and nobody has read, whatever became of the connection since.
 
-        aiohttp keeps it and says no more of it once the connection is lost.
+        No bytes if they would exceed the limit. They do not pass the digester.
         """
-        data = drain_buffered(self._request.content) if self._direct is None else self._direct.rest()
+        data = drain_buffered(self._request.content) if self._direct is None else self._direct.drain_buffered()
         self.consumed += len(data)
         return data if self.consumed <= self._limit else b""
 
     def close(self) -> None:
-        """Nothing more is read of it."""
+        """Nothing more is read of the body: leave the connection to aiohttp."""
         if self._direct is not None:
             self._direct.close()
 
-    def give_back(self, data: Data) -> None:
-        """The next read begins with `data`, the end of what was read last."""
-        assert not self._back
-        self._back = bytes(data)
-        self._back_at = 0
+    def unread(self, data: Data) -> None:
+        """Give back `data`, the end of what was read last: the next read begins with it."""
+        assert not self._unread
+        self._unread = bytes(data)
+        self._unread_at = 0
         self.consumed -= len(data)
 
-    def take_back(self, size: int) -> bytes:
+    def read_unread(self, size: int) -> bytes:
         """Up to `size` bytes of what was given back."""
-        data = self._back[self._back_at : self._back_at + size]
-        self._back_at += len(data)
+        data = self._unread[self._unread_at : self._unread_at + size]
+        self._unread_at += len(data)
         self.consumed += len(data)
-        if self._back_at == len(self._back):
-            self._back = b""
+        if self._unread_at == len(self._unread):
+            self._unread = b""
         return data

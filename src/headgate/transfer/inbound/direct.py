@@ -1,18 +1,19 @@
 """A large body, received straight from its socket.
 
-aiohttp receives 256 KiB at a time, parses them, copies them, and wakes whoever waits for them. For a body whose length
-is known nothing of that is needed. What comes fast is received into memory from which a disk can take it by itself
-(`lowlevel.page_memory`), so that the processor touches each byte once, on its way out of the socket
+aiohttp receives 256 KiB at a time, parses them, copies them, and wakes the handler that waits for them. For a body
+whose length is known nothing of that is needed. A `DirectReader` receives as it is asked, from a duplicate of the
+socket. From a client that has shown to be fast it receives into the blocks of a `PageBuffer`, from which a disk can
+take the bytes by itself, so that the processor touches each byte once, on its way out of the socket
 (docs/performance.md).
 
 Rules of this room:
 
 - Only where it pays and is sure: a length that is known, and much of it still to come, over a plain connection.
-- aiohttp's parser never sees what is received here, so the connection cannot serve another request. Nobody has to know:
-  for aiohttp the body has not been read to its end, and it ends such connections after the answer.
+- aiohttp's parser never sees what is received here, so the connection cannot serve another request. Nothing has to be
+  told: for aiohttp the body has not been read to its end, and it ends such connections after the answer.
 - As long as this reads, the transport does not; both have the same socket, under descriptors of their own.
-- Nothing is received ahead of being asked for: what was not asked for yet is the kernel's, and holds its sender up.
-- Two blocks of memory take turns: what was read last may still be on its way to the disk while more is received.
+- Nothing is received ahead of being asked for: it stays the kernel's, and holds its sender up.
+- All readers of the process share its loop, and its memory for blocks: `_reading` and `_fast` hold them.
 """
 
 import asyncio
@@ -25,92 +26,93 @@ from aiohttp import web
 
 from headgate.errors import Busy
 from headgate.lowlevel.aiohttp_internals import drain_buffered
-from headgate.lowlevel.page_memory import PAGE, Data, aligned
+from headgate.lowlevel.page_memory import Data, PageBuffer
 from headgate.lowlevel.sockets import is_plain, socket_of
 
 __all__ = ["DirectReader", "direct_reader"]
 
-#: Bytes of a body from which on it is received so. A client that sends one such file after the other has to connect
-#: for each; from here on that is lost in the noise, even over a long way.
-FROM = 64 * 1024 * 1024
+#: Bytes of a body from which on it is received directly. A client that sends one such file after the other has to
+#: connect for each; from here on that is lost in the noise, even over a long way.
+DIRECT_FROM_BYTES = 64 * 1024 * 1024
 
-#: Bytes received at once into a block: what it costs to have a thread write it is spread over as many.
-BLOCK = 2 * 1024 * 1024
-#: So many receive into blocks at once: that bounds the memory that they need, twice a block each.
-MOST = 8
-#: So many receives in a row that brought all that was asked for show that the client is fast enough for it.
-FAST = 4
-#: Seconds after which a block goes on as it is. Whoever fills it no sooner is not that fast.
-LATE = 0.05
+#: Bytes of a block: what it costs to have a thread write it is spread over as many.
+BLOCK_BYTES = 2 * 1024 * 1024
+#: Readers that have blocks at once: that bounds the memory that they need, two blocks each.
+MAX_FAST_READERS = 8
+#: Receives in a row that brought all that was asked for and so show that the client is fast enough for blocks.
+FULL_RECEIVES = 4
+#: Seconds after which a block goes on as it is. A client that fills it no sooner is not that fast.
+BLOCK_SECONDS = 0.05
 
-#: Bytes asked for at once of whoever does not come back at once, being paused, narrowed or on a slow disk.
-LEAST = 64 * 1024
-#: Seconds within which one comes back at once.
-SOON = 0.02
+#: Seconds within which a handler asks again at once. One that does not is paused, slowed, or has a slow disk...
+SOON_SECONDS = 0.02
+#: ...and receives so many bytes at once.
+UNHURRIED_BYTES = 64 * 1024
 
-#: Bytes that all together receive in one turn of the loop, a millisecond's work or two; each has its share of them...
-TURN = 2 * 1024 * 1024
+#: Bytes that all readers together receive in one turn of the loop, a millisecond's work or two; each has its share...
+TURN_BYTES = 2 * 1024 * 1024
 #: ...but no less than this, which is what asyncio's own transports receive at once.
-SHARE = 256 * 1024
+MIN_SHARE_BYTES = 256 * 1024
 
 #: Bytes that are kept of what came for a request that was stopped: as much as a socket of Linux holds by default.
-REST = 6 * 1024 * 1024
+MAX_DRAINED_BYTES = 6 * 1024 * 1024
 
 
 class DirectReader:
-    """The content of `request`, of which `length` bytes are to come. Must be closed."""
+    """The content of `request`, of which `length` bytes are to come, read into `buffer`. Must be closed."""
 
     __slots__ = (
-        *("__weakref__", "_back_at", "_blocks", "_end", "_filling", "_full", "_left", "_new", "_request", "_socket"),
-        *("_stopped", "_turn"),
+        *("__weakref__", "_asked_at", "_buffer", "_full", "_left", "_only_drained", "_request", "_socket", "_turn"),
     )
 
-    def __init__(self, request: web.Request, length: int) -> None:
+    def __init__(self, request: web.Request, length: int, buffer: PageBuffer) -> None:
         self._request = request
         self._left = length
+        self._buffer = buffer  # it has blocks while the client is fast
         self._socket: socket.socket | None = None  # from the first read on
-        self._turn = 0  # bytes received since the others had theirs
-        self._back_at = 0.0  # when it was asked last, on the monotonic clock
+        self._turn = 0  # bytes received since other readers had their turn
+        self._asked_at = 0.0  # when the last read ended, on the monotonic clock
         self._full = 0  # receives in a row that brought all that was asked for
-        self._stopped = False  # only what is here already is still of interest
-        self._blocks: list[memoryview] = []  # while it is fast; the first is to be filled next
-        self._filling: memoryview | None = None
-        self._new = self._end = 0  # from where to where there is what was not handed out yet
+        self._only_drained = False  # only what is here already is still of interest
 
-    async def readany(self, held: bytes = b"", at: int = 0) -> Data:
-        """`held`, and after it whatever is there, at least a byte; none at the end. Raises ConnectionError, or Busy.
+    async def read(self) -> Data:
+        """What the buffer has kept, and after it whatever is there, at least a byte; none at the end of the body.
 
-        `at`: where in a file it will be written.
+        Raises ConnectionError, or Busy if there is no descriptor left. If cancelled, no byte is lost: what was received
+        meanwhile is had from `drain_buffered`.
         """
         if self._socket is None and self._left and (received := self._take_over()):
-            return held + received
+            return self._buffer.hand_out(received)
         if not self._left:
             return b""
-        soon = time.monotonic() - self._back_at < SOON
+        soon = time.monotonic() - self._asked_at < SOON_SECONDS
         try:
-            data = await self._fill(held, at) if self._is_fast(soon) else held + await self._next(soon)
+            if self._is_fast(soon):
+                data = await self._fill()
+            else:
+                data = self._buffer.hand_out(await self._next(soon))
         except ConnectionError:
-            await self._lost()
+            await self._abort()
             raise
-        self._back_at = time.monotonic()
+        self._asked_at = time.monotonic()
         return data
 
-    def rest(self) -> bytes:
-        """What is here and was not asked for, whatever became of the connection since."""
-        self._stopped = True
-        received = b"" if self._filling is None else bytes(self._filling[self._new : self._end])
+    def drain_buffered(self) -> bytes:
+        """What has arrived and was not read, whatever became of the connection since; the body is not read any more."""
+        self._only_drained = True
+        received = self._buffer.give_up()
         self._slow_down()
         if not self._left:  # what aiohttp takes for more of this body is another request
             return received
         if self._socket is None:
             received = self._take_over()
         with contextlib.suppress(ConnectionError):
-            while self._left and len(received) < REST and (data := self._receive(SHARE)):
+            while self._left and len(received) < MAX_DRAINED_BYTES and (data := self._receive(MIN_SHARE_BYTES)):
                 received += data
         return received
 
     def close(self) -> None:
-        """Leave the connection to aiohttp again, as far as it is still one."""
+        """Leave the connection to aiohttp again, if it still is one."""
         self._slow_down()
         if self._socket is not None:
             _reading.discard(self)
@@ -121,7 +123,7 @@ class DirectReader:
             if isinstance(transport, asyncio.ReadTransport) and not transport.is_closing():
                 transport.resume_reading()
 
-    async def _lost(self) -> None:
+    async def _abort(self) -> None:
         """The client is gone: let aiohttp know, which does not look as long as the transport does not read."""
         if (transport := self._request.transport) is not None:
             transport.abort()
@@ -148,10 +150,11 @@ class DirectReader:
     # As it comes.
 
     async def _next(self, soon: bool) -> bytes:
-        if self._turn >= _share():
+        """At least a byte, as soon as one is there. Raises ConnectionError."""
+        if self._turn >= _share_bytes():
             self._turn = 0
             await asyncio.sleep(0)
-        most = SHARE if soon else LEAST
+        most = MIN_SHARE_BYTES if soon else UNHURRIED_BYTES
         while (data := self._receive(most)) is None:
             await self._readable()
         if not data:
@@ -188,100 +191,99 @@ class DirectReader:
     # In blocks.
 
     def _is_fast(self, soon: bool) -> bool:
-        """Is it to be received into blocks now?"""
+        """Is the next read to receive into a block? Decides, too, whether the reader is to have blocks at all."""
         if not soon:
             self._slow_down()
-        elif not self._blocks and self._full >= FAST and not self._stopped and _has_place():
+        elif not self._buffer.has_blocks and self._full >= FULL_RECEIVES and not self._only_drained and _has_place():
             _fast.add(self)
-            self._blocks = [aligned(BLOCK), aligned(BLOCK)]
-        return bool(self._blocks)
+            self._buffer.allocate(BLOCK_BYTES)
+        return self._buffer.has_blocks
 
     @property
-    def _away(self) -> bool:
-        """Does whoever reads do something else for long: is it paused, or its disk slow?"""
-        return self._filling is None and time.monotonic() - self._back_at >= SOON
+    def _is_away(self) -> bool:
+        """Does the handler do something else for long: is the job paused, or its disk slow?"""
+        return not self._buffer.is_filling and time.monotonic() - self._asked_at >= SOON_SECONDS
 
     def _slow_down(self) -> None:
+        """Go on without blocks."""
         _fast.discard(self)
-        self._blocks, self._filling, self._full = [], None, 0
+        self._buffer.give_up()
+        self._buffer.release()
+        self._full = 0
 
-    async def _fill(self, held: bytes, at: int) -> Data:
-        """What comes within `LATE`, up to a block of it, lying in its pages as it will lie in those of the file."""
+    async def _fill(self) -> Data:
+        """What comes within `BLOCK_SECONDS`, up to a block of it; if nothing does, what comes next."""
         assert self._socket is not None
-        self._blocks.reverse()
-        block = self._filling = self._blocks[0]
-        start = at % PAGE
-        self._new = self._end = start + len(held)
-        block[start : self._new] = held
+        buffer = self._buffer
+        buffer.begin()
         loop, descriptor = asyncio.get_running_loop(), self._socket.fileno()
         filled: asyncio.Future[None] = loop.create_future()
-        late = loop.call_later(LATE, self._late, filled)
-        loop.add_reader(descriptor, self._more, block, filled)
+        late = loop.call_later(BLOCK_SECONDS, self._late, filled)
+        loop.add_reader(descriptor, self._receive_share, filled)
         try:
             await filled
         finally:
             late.cancel()
             loop.remove_reader(descriptor)
-        self._filling = None
-        if self._end == self._new:  # nothing comes any more, or not soon
-            return held + await self._next(soon=True)
-        data: Data = block[start : self._end]
-        if not self._blocks:
-            data = bytes(data)  # of a slow client nobody is to keep a block
+        if not buffer.has_received:  # nothing comes any more, or not soon
+            buffer.give_up()
+            return buffer.hand_out(await self._next(soon=True))
+        data = buffer.take()
         if not self._left:
             self.close()
         return data
 
-    def _more(self, block: memoryview, filled: "asyncio.Future[None]") -> None:
-        """Receive this one's share. An error, or the end, is met again by the next read."""
+    def _receive_share(self, filled: "asyncio.Future[None]") -> None:
+        """Receive this reader's share of a turn. An error, or the end, is met again by the next read."""
         if filled.done():
             return
         assert self._socket is not None
         try:
-            got = self._socket.recv_into(block[self._end : self._end + min(_share(), self._left)])
+            size = self._socket.recv_into(self._buffer.room(min(_share_bytes(), self._left)))
         except BlockingIOError:
             return
         except OSError:
-            got = 0
-        self._end += got
-        self._left -= got
-        if not got or not self._left or self._end == len(block):
+            size = 0
+        self._buffer.received(size)
+        self._left -= size
+        if not size or not self._left or self._buffer.is_full:
             filled.set_result(None)
 
     def _late(self, filled: "asyncio.Future[None]") -> None:
-        """What is there goes on."""
+        """What is there goes on; of a client that is not fast no block is kept."""
         _fast.discard(self)
-        self._blocks, self._full = [], 0
+        self._buffer.release()
+        self._full = 0
         if not filled.done():
             filled.set_result(None)
 
 
-#: Whoever has a socket now, in all applications of the process: they share its loop. And who receives into blocks.
+#: Readers that have a socket now, in all applications of the process; and those that have blocks.
 _reading: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 _fast: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 
 
 def _has_place() -> bool:
-    """May another receive into blocks? Those who are away make room."""
-    if len(_fast) >= MOST:
+    """May another reader have blocks? Those whose handlers are away make room."""
+    if len(_fast) >= MAX_FAST_READERS:
         for each in list(_fast):
-            if each._away:
+            if each._is_away:
                 each._slow_down()
-    return len(_fast) < MOST
+    return len(_fast) < MAX_FAST_READERS
 
 
-def _share() -> int:
-    return max(SHARE, TURN // max(1, len(_reading)))
+def _share_bytes() -> int:
+    return max(MIN_SHARE_BYTES, TURN_BYTES // max(1, len(_reading)))
 
 
-def direct_reader(request: web.Request) -> DirectReader | None:
-    """One for the content of `request`, if it is worth one and can have one."""
+def direct_reader(request: web.Request, buffer: PageBuffer) -> DirectReader | None:
+    """A reader of the content of `request` into `buffer`; None if the content is not worth it, or cannot have it."""
     length, transport = request.content_length or 0, request.transport
-    if length < FROM or not isinstance(transport, asyncio.ReadTransport):
+    if length < DIRECT_FROM_BYTES or not isinstance(transport, asyncio.ReadTransport):
         return None
     if socket_of(transport) is None or not is_plain(transport):
         return None
-    return DirectReader(request, length)
+    return DirectReader(request, length, buffer)
 
 
 def _wake(ready: "asyncio.Future[None]") -> None:

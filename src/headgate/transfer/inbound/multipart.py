@@ -139,7 +139,7 @@ class Form:
                 if "filename" in parameters and value:  # a browser's unused file input is empty, and has no name
                     raise MalformedBody("A file has no name.")
                 self.fields[parameters.get("name", "")] = value
-        while rest := await self._body.readany():  # an epilogue (RFC 2046, 5.1.1), to be ignored
+        while rest := await self._body.read():  # an epilogue (RFC 2046, 5.1.1), to be ignored
             self._body.count_overhead(len(rest))
         self._digester.check("The body", excused={REPR_DIGEST} - self._first_file.wrong if files == 1 else ())
 

@@ -34,7 +34,7 @@ _FILE_NAME = re.compile(r";[ \t]*filename\*?[ \t]*=", re.IGNORECASE)
 
 
 class FormBody(Body):
-    """A body as MultipartReader wants to read it: with the part of StreamReader's interface that it uses."""
+    """A body of which MultipartReader can read lines: it has the part of StreamReader's interface that is used."""
 
     __slots__ = ("_overhead", "_overhead_limit")
 
@@ -50,16 +50,19 @@ class FormBody(Body):
             raise TooLarge(f"A form may have {self._overhead_limit} bytes beside its files.")
 
     async def readline(self, *, max_line_length: int = 8190) -> bytes:
-        """A line with its end, or what is left at the end of the body."""
+        """A line with its line break, or what is left at the end of the body.
+
+        Raises MalformedBody if it has more than `max_line_length` bytes, TooLarge, and what `read` does.
+        """
         line = b""
         while not line.endswith(b"\n") and len(line) <= max_line_length:
-            if not self._back:
-                data = await self.readany()
+            if not self._unread:
+                data = await self.read()
                 if not data:
                     break
-                self.give_back(data)
-            end = self._back.find(b"\n", self._back_at) + 1 or len(self._back)
-            line += self.take_back(end - self._back_at)
+                self.unread(data)
+            end = self._unread.find(b"\n", self._unread_at) + 1 or len(self._unread)
+            line += self.read_unread(end - self._unread_at)
         if len(line) > max_line_length:
             raise MalformedBody(f"A line outside the parts' content is longer than {max_line_length} bytes.")
         self.count_overhead(max(len(line), LINE_COST_BYTES))
@@ -67,21 +70,18 @@ class FormBody(Body):
 
 
 class PartReader(BodyPartReader):
-    """Reads a part in whole received buffers.
-
-    The base class asks for a size, joins, and searches each byte more than once; this one searches each buffer once for
-    the delimiter and holds back only a tail that could begin one.
-    """
+    """Reads one part of a form. Where aiohttp's own asks for a size, joins, and searches each byte more than once, this
+    one searches each buffer that comes once for the delimiter."""
 
     def __init__(self, boundary: bytes, headers: CIMultiDictProxy[str], content: StreamReader, **options: Any) -> None:
         super().__init__(boundary, headers, content, **options)
         self._body = cast("FormBody", content)
+        self._buffer = self._body.buffer
         self._delimiter = b"\r\n" + boundary
         self._ended = False
         # The line break that ended the headers may begin the delimiter: an empty part has no other.
-        self._held = b"\r\n"
+        self._buffer.begin_file(before=b"\r\n")
         self._skip = 2
-        self._given = 0  # bytes of the part so far
 
     # Whatever calls it here takes any bytes-like object.
     async def read_chunk(self, size: int = 0) -> Data:  # type: ignore[override]
@@ -93,7 +93,7 @@ class PartReader(BodyPartReader):
             return b""
         delimiter = self._delimiter
         while True:
-            data = await self._body.readany(self._held, self._given - self._skip)
+            data = await self._body.read()
             if not data:
                 raise MalformedBody("The body ends in the middle of a part.")
             found = find(data, delimiter)
@@ -101,22 +101,20 @@ class PartReader(BodyPartReader):
                 # Only the last CR can begin a delimiter that is still to come: there is none inside one.
                 end = bytes(data[1 - len(delimiter) :])
                 tail = end.rfind(b"\r")
-                self._held = end[tail:] if tail >= 0 and delimiter.startswith(end[tail:]) else b""
-                data = data[: len(data) - len(self._held)]
+                if tail >= 0 and delimiter.startswith(end[tail:]):
+                    self._buffer.keep(end[tail:])
+                    data = data[: len(data) - len(end) + tail]
             elif found == 0:
                 self._ended = True
-                self._held = b""
-                self._body.give_back(data[2:])  # the reader of the next part begins at the boundary's own line
+                self._body.unread(data[2:])  # the reader of the next part begins at the boundary's own line
                 return b""
             else:
-                self._held = b""
-                self._body.give_back(data[found:])
+                self._body.unread(data[found:])
                 data = data[:found]
             if self._skip and data:
                 data = data[self._skip :]
                 self._skip = 0
             if data:
-                self._given += len(data)
                 return data
 
     def at_eof(self) -> bool:
@@ -130,6 +128,8 @@ class PartReader(BodyPartReader):
 
 
 class FormParts(PartsReader):
+    """The parts of a form, one after the other."""
+
     part_reader_cls = PartReader
 
     def headers_to_read_by(self, headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:

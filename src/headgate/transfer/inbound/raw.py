@@ -66,7 +66,7 @@ class Raw:
 
     async def read(self) -> Data:
         """The next bytes, as many as came; none at the end. Raises DigestMismatch, and what Body raises."""
-        data = await self._body.readany(at=self._body.consumed)
+        data = await self._body.read()
         if not data:
             self._digester.check("The body")
         return data

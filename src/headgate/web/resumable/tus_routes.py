@@ -145,7 +145,7 @@ class TusRoutes:
             await send_continue(request)
             try:
                 async with asyncio.timeout(self._config.idle_timeout):
-                    await Body(request, limit=0).readany()
+                    await Body(request, limit=0).read()
                 return False
             except TimeoutError:
                 raise IdleTimeout from None
