@@ -19,8 +19,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from headgate import JOBS, Config, Job, Jobs, User, create_app
-from headgate.app import local_storage
+from headgate import Config, Job, JobInfo, User, create_app
+from headgate.app import REGISTRY, local_storage
+from headgate.jobs import JobRegistry
 from headgate.storage import LocalStorage
 
 BOUNDARY = "----headgate-test-boundary"
@@ -90,8 +91,12 @@ class Server:
     storage: LocalStorage
 
     @property
-    def jobs(self) -> Jobs:
-        return self.app[JOBS]
+    def jobs(self) -> JobRegistry:
+        return self.app[REGISTRY]
+
+    def infos(self) -> list[JobInfo]:
+        """All jobs that are known: the live ones, then those that have ended, the newest first in each."""
+        return [job.info() for job in reversed(self.jobs.live())] + self.jobs.ended()
 
     @property
     def port(self) -> int:

@@ -11,7 +11,7 @@ from aiohttp import web
 import headgate
 from headgate import Config, ConfigError, Refused, StorageUnusable, User, create_app
 from headgate.errors import InvalidName
-from headgate.jobs import State
+from headgate.jobs import Actor, State
 from headgate.storage import LocalStorage
 from support import FORM, HeldUpload, as_user, eventually, form, part, serving, token_users
 
@@ -62,7 +62,7 @@ async def test_two_applications_in_one_process_share_nothing(tmp_path):
     await runner.cleanup()
     assert (tmp_path / "one" / "a").read_bytes() == b"/one"
     assert (tmp_path / "two" / "a").read_bytes() == b"/two"
-    assert [len(list(app[headgate.JOBS])) for app in apps] == [1, 1]
+    assert [len(await app[headgate.JOBS].list()) for app in apps] == [1, 1]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -73,7 +73,7 @@ async def test_the_services_own_users_are_headgates(root, is_async):
     async with serving(root, authenticate=later if is_async else token_users) as server:
         assert (await server.upload("a", b"x")).status == 401
         assert (await server.upload("a", b"x", headers=as_user("alice"))).status == 201
-        assert next(iter(server.jobs)).owner == "alice"
+        assert server.infos()[0].owner == "alice"
 
 
 async def test_on_received_sees_everything_before_anything_is_published(root):
@@ -113,7 +113,7 @@ async def test_on_received_refuses_by_raising(root, error, status, code, detail)
         assert (response.status, body["code"], body.get("detail")) == (status, code, detail)
         assert server.published() == {}
         assert server.staged() == []
-        assert next(iter(server.jobs)).reason == code
+        assert server.infos()[0].reason == code
 
 
 async def test_a_generated_name_cannot_be_taken_by_an_upload(root):
@@ -132,7 +132,9 @@ async def test_the_service_can_end_jobs_itself(root):
         upload = HeldUpload(server)
         upload.send(part("a", b"x" * 100)[:-2])
         job = await upload.began(90)
-        await server.app[headgate.JOBS].terminate(job, by="the service")
+        directory: headgate.JobDirectory = server.app[headgate.JOBS]
+        ended = await directory.command(job.id, headgate.Terminate(), owner=job.owner, by=Actor("the service"))
+        assert ended.state is State.TERMINATED
         status, body, _ = await upload.response
         assert (status, body["code"]) == (409, "terminated")
         assert job.ended_by == "the service"

@@ -22,15 +22,20 @@ MAY = {
     "units": set(),
     "wire": {"errors"},
     "jobs": {"errors", "lowlevel"},
+    "events": {"jobs"},
+    "cluster": {"errors", "jobs", "events"},
     "storage": {"errors", "config", "names", "lowlevel", "units"},
     "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage"},
     "resumable": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage", "transfer"},
-    "web": {"errors", "lowlevel", "config", "names", "units", "wire", "jobs", "storage", "transfer", "resumable"},
-    "app": {"errors", "lowlevel", "config", "jobs", "storage", "transfer", "resumable", "web"},
+    "web": {
+        *("errors", "lowlevel", "config", "names", "units", "wire", "jobs", "events", "cluster"),
+        *("storage", "transfer", "resumable"),
+    },
+    "app": {"errors", "lowlevel", "config", "jobs", "events", "cluster", "storage", "transfer", "resumable", "web"},
     "http1": {"errors", "lowlevel", "config", "transfer"},
     "cli": {"errors", "config", "names", "units", "web", "app", "http1"},
     "early": set(),
-    "__init__": {"early", "errors", "config", "jobs", "storage", "transfer", "web", "app"},
+    "__init__": {"early", "errors", "config", "jobs", "events", "cluster", "storage", "transfer", "web", "app"},
     "__main__": {"cli"},
 }
 
@@ -51,7 +56,7 @@ KNOW_AIOHTTP = {
 TOUCH_PRIVATE_NAMES = {"lowlevel/aiohttp_internals", "lowlevel/aiohttp_check"}
 
 #: Documented, in spite of its name.
-PUBLIC = {"os._exit"}
+PUBLIC = {"JobInfo._fields", "os._exit"}
 
 
 def where(path: Path) -> str:

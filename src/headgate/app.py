@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from headgate.cluster import JobDirectory, LocalJobDirectory
 from headgate.config import Config
-from headgate.jobs import Jobs
+from headgate.events import EventBus, log_events
+from headgate.jobs import JobRegistry
 from headgate.lowlevel.aiohttp_check import check_aiohttp
 from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
@@ -19,7 +21,8 @@ from headgate.web.files.file_routes import FileRoutes
 from headgate.web.files.upload_routes import UploadRoutes
 from headgate.web.health_routes import HEALTH_ROUTES, HealthRoutes
 from headgate.web.jobs.event_routes import EventRoutes
-from headgate.web.jobs.job_routes import PUBLIC_PATH, JobRoutes
+from headgate.web.jobs.job_links import PUBLIC_PATH
+from headgate.web.jobs.job_routes import JobRoutes
 from headgate.web.middleware.auth import Authenticate, authentication, only_user
 from headgate.web.middleware.cors import cors, exposing
 from headgate.web.middleware.problems import problems
@@ -29,10 +32,16 @@ from headgate.web.responses import add_default_headers
 from headgate.web.resumable.ietf_routes import IetfRoutes
 from headgate.web.resumable.tus_routes import TusRoutes, say_version
 
-__all__ = ["JOBS", "create_app"]
+__all__ = ["EVENTS", "JOBS", "REGISTRY", "create_app"]
 
 #: Where the embedding service finds the jobs of an application: ``app[headgate.JOBS]``.
-JOBS = web.AppKey("headgate.jobs", Jobs)
+JOBS = web.AppKey("headgate.jobs", JobDirectory)
+
+#: The jobs of this process, for the code that runs the server.
+REGISTRY = web.AppKey("headgate.registry", JobRegistry)
+
+#: Where it listens to the events of an application: ``app[headgate.EVENTS]``.
+EVENTS = web.AppKey("headgate.events", EventBus)
 
 
 def create_app(
@@ -63,7 +72,7 @@ def create_app(
     config = config or Config()
     generated = checked_exports(exports)
     storage = storage or local_storage(config)
-    jobs = Jobs(
+    jobs = JobRegistry(
         max_jobs=config.max_jobs,
         max_jobs_per_owner=config.max_jobs_per_owner,
         ended_jobs=config.ended_jobs,
@@ -71,6 +80,9 @@ def create_app(
         owner_rate=config.owner_rate,
         total_rate=config.total_rate,
     )
+    bus = EventBus()
+    log_events(bus)
+    directory = LocalJobDirectory(jobs, bus)
 
     authenticate = authenticate or only_user
     open_to_all = HEALTH_ROUTES | PAGE_ROUTES | SESSION_ROUTES
@@ -79,21 +91,23 @@ def create_app(
     if config.cors_origins:  # each is a frame that a slow transfer holds on to
         middlewares.insert(1, cors(config.cors_origins))
     app = web.Application(middlewares=middlewares)
-    app[JOBS] = jobs
+    app[JOBS] = directory
+    app[EVENTS] = bus
+    app[REGISTRY] = jobs
     app[PUBLIC_PATH] = urlsplit(config.public_url or "").path.rstrip("/")
     reserved = frozenset(generated)
     resumable = ResumableUploads(config, jobs, storage, reserved=reserved, on_received=on_received)
     ietf = IetfRoutes(config, resumable)
-    UploadRoutes(config, jobs, storage, reserved=reserved, on_received=on_received, instead=ietf.taker).add_to(
-        app.router
-    )
+    UploadRoutes(
+        config, jobs, directory, storage, reserved=reserved, on_received=on_received, instead=ietf.taker
+    ).add_to(app.router)
     ietf.add_to(app.router)
     TusRoutes(config, resumable, storage).add_to(app.router)
-    exports_ = ExportRoutes(config, jobs, storage, generated)
+    exports_ = ExportRoutes(config, jobs, directory, storage, generated)
     exports_.add_to(app.router)
-    events = EventRoutes(config, jobs)
+    events = EventRoutes(config, directory)
     events.add_to(app.router)
-    JobRoutes(config, jobs).add_to(app.router)
+    JobRoutes(config, directory).add_to(app.router)
     FileRoutes(config, storage, exports_, generated).add_to(app.router)
     SessionRoutes(config, authenticate).add_to(app.router)
     PageRoutes().add_to(app.router)
@@ -102,7 +116,8 @@ def create_app(
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:  # whatever fails, what had begun before it is closed
-            for room in (storage, jobs, resumable):
+            jobs.open()
+            for room in (storage, resumable):
                 await room.start()
                 stack.push_async_callback(room.close)
             yield

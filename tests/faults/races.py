@@ -83,7 +83,7 @@ async def _race(
             return response.status
 
     outcome, status = await asyncio.gather(transfer, terminate())
-    return outcome, status, server.jobs.get(id_).state
+    return outcome, status, server.jobs.find(id_).state
 
 
 async def _many(rounds: int, one: Callable[[int], Awaitable[None]]) -> None:

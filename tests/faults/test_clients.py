@@ -19,8 +19,8 @@ async def test_a_misbehaving_client_leaves_nothing(root, regime, kind, caplog):
         for seed in range(5):
             await abort(server.port, kind, random.Random(seed))
         await eventually(lambda: not server.jobs.live() and not server.runner.server.connections, "the end of all")
-        assert all(job.state.ended for job in server.jobs)
-        assert all(job.reason or job.state == "completed" for job in server.jobs)
+        assert all(job.state.ended for job in server.infos())
+        assert all(job.reason or job.state == "completed" for job in server.infos())
         assert server.staged() == []
     assert [record.getMessage() for record in caplog.records if is_fault(record)] == []
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from faults.log import faults_logged
 from fuzz.inputs import request
+from headgate.jobs import Actor
 from support import Server, eventually
 
 #: Seconds after which a server that has not answered, nor hung up, hangs.
@@ -120,9 +121,9 @@ async def bombard(server: Server, *, count: int, seed: int = 1, at_once: int = 2
 
     with faults_logged(result.failures):
         await asyncio.gather(*(some() for _ in range(at_once)))
-        await eventually(lambda: all(job.outlives and job.task is None for job in server.jobs.live()), "an end")
+        await eventually(lambda: all(job.is_resumable and job.task is None for job in server.jobs.live()), "an end")
         if live := server.jobs.live():  # interrupted, and rightly so
-            await server.jobs.terminate(*live, by="root")
+            await server.jobs.terminate(*live, by=Actor("root"))
     left = [name for name in server.staged() if not name.endswith(".kept.json")]
     result.failures += [f"left staged: {name}" for name in left]
     return result

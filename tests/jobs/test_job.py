@@ -29,15 +29,15 @@ def a_job(**kwargs) -> Job:
 def test_only_the_transitions_of_the_table_happen(state, target):
     """An impossible transition raises and changes nothing; a possible one is told to whoever listens."""
     told = []
-    job = a_job(changed=lambda job: told.append(job.state))
+    job = a_job(on_change=lambda job, by: told.append(job.state))
     job.state = state
     if target in ALLOWED[state].split():
-        job._to(target)
+        job._set_state(target)
         assert (job.state, told) == (target, [target])
         assert (job.ended_at is not None) == target.ended
     else:
         with pytest.raises(IllegalTransition):
-            job._to(target)
+            job._set_state(target)
         assert (job.state, told) == (state, [])
 
 
@@ -61,7 +61,7 @@ def test_the_first_cause_stays():
     job.stop(Terminated("alice"))
     job.stop(Terminated("root"))
     job.stop(IdleTimeout())
-    job.stopped()
+    job.record_stop()
     assert (job.state, job.ended_by, job.reason) == (State.TERMINATED, "alice", "terminated")
 
 
@@ -77,7 +77,7 @@ def test_a_stopped_job_cannot_finish():
 def test_a_job_stopped_by_nobody_has_failed():
     job = a_job()
     job.stop(ShuttingDown())
-    job.stopped()
+    job.record_stop()
     assert (job.state, job.ended_by, job.reason) == (State.FAILED, None, "shutdown")
 
 

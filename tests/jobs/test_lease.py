@@ -15,26 +15,29 @@ from headgate.errors import (
     Superseded,
     Terminated,
 )
-from headgate.jobs import Jobs, Kind, State
+from headgate.jobs import Actor, JobRegistry, Kind, State
 
 
 class Leased:
     """A leased job, and tasks that hold it until they are told to go."""
 
     def __init__(self):
-        self.jobs = Jobs()
+        self.jobs = JobRegistry()
         self.ended_alone = []
-        self.lease = self.jobs.lease(
+
+    async def begin(self):
+        self.lease = await self.jobs.lease(
             Kind.UPLOAD,
             owner="alice",
             id=uuid4(),
             names=("a",),
             bytes_total=None,
-            unattended=self.unattended,
+            on_stop_unattended=self.end_alone,
         )
         self.job = self.lease.job
+        return self
 
-    def unattended(self, job):
+    def end_alone(self, job):
         self.ended_alone.append(job.cause)
         self.lease.end()
 
@@ -43,8 +46,8 @@ class Leased:
         held, go = asyncio.Event(), asyncio.Event()
 
         async def run():
-            async with self.lease.hold() as job:
-                job.go_on()
+            async with self.lease.attach() as job:
+                job.restart()
                 held.set()
                 await go.wait()
 
@@ -53,7 +56,7 @@ class Leased:
 
 @pytest.fixture
 async def leased():
-    return Leased()
+    return await Leased().begin()
 
 
 async def outcome(task):
@@ -116,11 +119,11 @@ async def test_what_is_for_good_ends_it_whatever_was_said_before(leased, first):
 
 
 async def test_terminated_while_nobody_holds_it_somebody_is_asked_to_end_it(leased):
-    await leased.jobs.terminate(leased.job, by="alice")
+    await leased.jobs.terminate(leased.job, by=Actor("alice"))
     assert [type(cause) for cause in leased.ended_alone] == [Terminated]
     assert leased.job.state is State.TERMINATED
     with pytest.raises(AlreadyFinished):
-        await leased.jobs.terminate(leased.job, by="alice")
+        await leased.jobs.terminate(leased.job, by=Actor("alice"))
 
 
 async def test_a_cancellation_that_is_not_ours_stays_one(leased):
@@ -196,10 +199,10 @@ async def test_any_number_of_tasks_that_come_and_go_leave_it_as_it_was(leased):
     async def come(number):
         for turn in range(20):
             with suppress(HeadgateError):
-                async with leased.lease.hold() as job:
+                async with leased.lease.attach() as job:
                     holders.add(number)
                     assert len(holders) == 1
-                    job.go_on()
+                    job.restart()
                     try:
                         if (number + turn) % 3:
                             await asyncio.sleep(0)

@@ -9,19 +9,18 @@ import pytest
 from headgate.errors import (
     AlreadyFinished,
     JobIdTaken,
-    JobNotFound,
     ShuttingDown,
     StillEnding,
     StorageFull,
     Terminated,
 )
-from headgate.jobs import Command, Jobs, Kind, State
+from headgate.jobs import Actor, JobRegistry, Kind, State
 
 
 class Running:
     """A job whose task waits until it is told to go on."""
 
-    def __init__(self, jobs: Jobs, *, owner: str = "alice", cleanup=None, finish: bool = False) -> None:
+    def __init__(self, jobs: JobRegistry, *, owner: str = "alice", cleanup=None, finish: bool = False) -> None:
         self.began = asyncio.Event()
         self.go = asyncio.Event()
         self.cleanup = cleanup
@@ -46,8 +45,8 @@ class Running:
 
 
 @pytest.fixture
-def jobs() -> Jobs:
-    return Jobs()
+def jobs() -> JobRegistry:
+    return JobRegistry()
 
 
 async def test_a_job_is_live_while_it_runs_and_remembered_afterwards(jobs):
@@ -56,7 +55,7 @@ async def test_a_job_is_live_while_it_runs_and_remembered_afterwards(jobs):
     running.go.set()
     await running.task
     assert jobs.live() == []
-    assert jobs.get(running.job.id) is running.job
+    assert jobs.find(running.job.id) == running.job.info()
     assert running.job.state is State.COMPLETED
     assert running.job.reason is None
 
@@ -64,7 +63,7 @@ async def test_a_job_is_live_while_it_runs_and_remembered_afterwards(jobs):
 async def test_terminate_raises_the_cause_in_place_of_the_cancellation(jobs):
     """The job's task ends with Terminated, is not left cancelled, and may go on to answer its client."""
     running = await Running(jobs).ready()
-    assert await jobs.terminate(running.job, by="root") == [running.job]
+    assert await jobs.terminate(running.job, by=Actor("root")) == [running.job.info()]
     with pytest.raises(Terminated):
         await running.task
     assert running.task.cancelling() == 0
@@ -81,7 +80,7 @@ async def test_terminate_returns_only_when_everything_of_the_job_is_gone(jobs):
         cleaned.set()
 
     running = await Running(jobs, cleanup=cleanup).ready()
-    terminate = asyncio.create_task(jobs.terminate(running.job, by="alice"))
+    terminate = asyncio.create_task(jobs.terminate(running.job, by=Actor("alice")))
     await asyncio.wait([terminate], timeout=0.05)
     assert not terminate.done()
     assert jobs.live() == [running.job]
@@ -103,7 +102,7 @@ async def test_a_foreign_cancellation_stays_one(jobs):
 async def test_terminate_and_disconnect_together_leave_the_disconnect_standing(jobs):
     """The job is terminated, as was promised to whoever terminated it; the task stays cancelled, as aiohttp expects."""
     running = await Running(jobs).ready()
-    terminate = asyncio.create_task(jobs.terminate(running.job, by="alice"))
+    terminate = asyncio.create_task(jobs.terminate(running.job, by=Actor("alice")))
     await asyncio.sleep(0)  # the terminate has told the job; its task has not run yet
     running.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,7 +114,7 @@ async def test_terminate_and_disconnect_together_leave_the_disconnect_standing(j
 async def test_whoever_waits_for_a_terminate_is_not_cancelled_by_it(jobs):
     """Nor does the waiter's own cancellation change what becomes of the job."""
     running = await Running(jobs).ready()
-    terminate = asyncio.create_task(jobs.terminate(running.job, by="alice"))
+    terminate = asyncio.create_task(jobs.terminate(running.job, by=Actor("alice")))
     await asyncio.sleep(0)
     terminate.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -127,20 +126,20 @@ async def test_whoever_waits_for_a_terminate_is_not_cancelled_by_it(jobs):
 async def test_past_the_point_of_no_return_terminate_is_refused_and_the_job_completes(jobs):
     running = await Running(jobs, finish=True).ready()
     with pytest.raises(AlreadyFinished):
-        await jobs.terminate(running.job, by="alice")
+        await jobs.terminate(running.job, by=Actor("alice"))
     running.go.set()
     assert await running.task == "went on"
     assert running.job.state is State.COMPLETED
     with pytest.raises(AlreadyFinished):
-        await jobs.terminate(running.job, by="alice")
+        await jobs.terminate(running.job, by=Actor("alice"))
 
 
 async def test_terminating_many_stops_those_that_can_be(jobs):
     """All are told before any is waited for; those that finish are left alone."""
     stoppable = [await Running(jobs).ready() for _ in range(3)]
     finishing = await Running(jobs, finish=True).ready()
-    stopped = await jobs.terminate(*(one.job for one in stoppable), finishing.job, by="alice")
-    assert stopped == [one.job for one in stoppable]
+    stopped = await jobs.terminate(*(one.job for one in stoppable), finishing.job, by=Actor("alice"))
+    assert stopped == [one.job.info() for one in stoppable]
     for one in stoppable:
         with pytest.raises(Terminated):
             await one.task
@@ -150,7 +149,7 @@ async def test_terminating_many_stops_those_that_can_be(jobs):
 
 async def test_terminated_twice_at_once_both_wait_for_the_one_end(jobs):
     running = await Running(jobs).ready()
-    await asyncio.gather(jobs.terminate(running.job, by="alice"), jobs.terminate(running.job, by="root"))
+    await asyncio.gather(jobs.terminate(running.job, by=Actor("alice")), jobs.terminate(running.job, by=Actor("root")))
     assert running.job.ended_by == "alice"
     with pytest.raises(Terminated):
         await running.task
@@ -169,10 +168,10 @@ async def test_a_task_that_swallows_its_cancellation_cannot_complete(jobs):
 
     task = asyncio.create_task(stubborn())
     await began.wait()
-    await jobs.terminate(*jobs.live(), by="alice")
+    await jobs.terminate(*jobs.live(), by=Actor("alice"))
     with pytest.raises(Terminated):
         await task
-    assert next(iter(jobs)).state is State.TERMINATED
+    assert jobs.ended()[0].state is State.TERMINATED
 
 
 async def test_an_error_on_the_way_out_does_not_hide_that_the_job_was_terminated(jobs):
@@ -180,7 +179,7 @@ async def test_an_error_on_the_way_out_does_not_hide_that_the_job_was_terminated
         raise ValueError("the transaction could not be rolled back")
 
     running = await Running(jobs, cleanup=cleanup).ready()
-    await jobs.terminate(running.job, by="alice")
+    await jobs.terminate(running.job, by=Actor("alice"))
     with pytest.raises(Terminated) as caught:
         await running.task
     assert isinstance(caught.value.__cause__, ValueError)
@@ -200,11 +199,11 @@ async def test_an_error_fails_the_job_with_its_code(jobs):
 
 async def test_code_that_holds_up_the_end_does_not_hold_up_the_caller_for_ever():
     """StillEnding after the timeout; the job ends as terminated whenever it does."""
-    jobs = Jobs(terminate_timeout=0.01)
+    jobs = JobRegistry(terminate_timeout=0.01)
     may_end = asyncio.Event()
     running = await Running(jobs, cleanup=may_end.wait).ready()
     with pytest.raises(StillEnding):
-        await jobs.terminate(running.job, by="alice")
+        await jobs.terminate(running.job, by=Actor("alice"))
     may_end.set()
     with pytest.raises(Terminated):
         await running.task
@@ -230,27 +229,27 @@ async def test_two_owners_who_choose_one_id_know_nothing_of_each_other(jobs):
     async with jobs.run(Kind.UPLOAD, owner="alice", id=id_) as alices:
         async with jobs.run(Kind.EXPORT, owner="bob", id=id_) as bobs:
             assert (jobs.get(id_, "alice"), jobs.get(id_, "bob"), jobs.get(id_, "carol")) == (alices, bobs, None)
-        assert (jobs.live("alice"), jobs.live("bob"), list(jobs.of("bob"))) == ([alices], [], [bobs])
-    assert (jobs.get(id_, "alice"), jobs.get(id_, "bob")) == (alices, bobs)
+        assert (jobs.live("alice"), jobs.live("bob"), jobs.ended("bob")) == ([alices], [], [bobs.info()])
+    assert (jobs.find(id_, "alice"), jobs.find(id_, "bob")) == (alices.info(), bobs.info())
 
 
 async def test_one_owners_many_jobs_do_not_have_anothers_forgotten():
     """The bound is that of all together, and whoever has most is the one who loses their oldest."""
-    jobs = Jobs(ended_jobs=3)
+    jobs = JobRegistry(ended_jobs=3)
     async with jobs.run(Kind.UPLOAD, owner="bob") as bobs:
         pass
     for _ in range(5):
         async with jobs.run(Kind.UPLOAD, owner="alice"):
             pass
-    assert len(list(jobs)) == 3
-    assert jobs.get(bobs.id, "bob") is bobs
+    assert len(jobs.ended()) == 3
+    assert jobs.find(bobs.id, "bob") == bobs.info()
 
 
 async def test_a_watcher_that_fails_breaks_no_transition(jobs, caplog):
     """It is logged; the job goes on, and others are told."""
     told = []
-    jobs.watch(lambda job: 1 / 0)
-    jobs.watch(lambda job: told.append(job.state))
+    jobs.listen(lambda job, by: 1 / 0)
+    jobs.listen(lambda job, by: told.append(job.state))
     async with jobs.run(Kind.UPLOAD, owner="alice") as job:
         job.finish()
     assert job.state is State.COMPLETED
@@ -259,12 +258,12 @@ async def test_a_watcher_that_fails_breaks_no_transition(jobs, caplog):
 
 
 async def test_the_memory_of_ended_jobs_is_bounded():
-    jobs = Jobs(ended_jobs=3)
+    jobs = JobRegistry(ended_jobs=3)
     ids = []
     for _ in range(5):
         async with jobs.run(Kind.UPLOAD, owner="alice") as job:
             ids.append(job.id)
-    assert [job.id for job in jobs] == ids[:1:-1]
+    assert [job.id for job in jobs.ended()] == ids[:1:-1]
 
 
 async def test_shutdown_ends_what_runs_and_takes_nothing_new(jobs):
@@ -299,7 +298,7 @@ async def test_a_job_that_is_left_while_paused_ends_when_it_is_let_go(jobs, end)
         assert await running.task == "went on"
         assert job.state is State.COMPLETED
     elif end == "terminated":
-        await jobs.terminate(job, by="alice")
+        await jobs.terminate(job, by=Actor("alice"))
         with pytest.raises(Terminated):
             await running.task
         assert job.state is State.TERMINATED
@@ -309,50 +308,6 @@ async def test_a_job_that_is_left_while_paused_ends_when_it_is_let_go(jobs, end)
             await running.task
         assert (job.state, job.reason) == (State.FAILED, "cancelled")
     assert jobs.live() == []
-
-
-class Spy:
-    """A mirror that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told = []
-        self.execute = None
-
-    def changed(self, job):
-        self.told.append(job.state)
-
-    async def start(self, execute):
-        self.execute = execute
-
-    async def close(self):
-        self.execute = None
-
-
-async def test_a_mirror_is_told_every_change_and_can_command():
-    """The seam to other processes: snapshots go out, a pause, a rate or a terminate comes in."""
-    spy = Spy()
-    jobs = Jobs(mirror=spy)
-    await jobs.start()
-    running = await Running(jobs).ready()
-    job = running.job
-    await spy.execute(Command("pause", job.id, "root"))
-    await spy.execute(Command("resume", job.id, "root"))
-    await spy.execute(Command("rate", job.id, "root", rate=1000))
-    assert job.limit == 1000
-    await spy.execute(Command("rate", job.id, "root"))
-    assert job.limit is None
-    await spy.execute(Command("terminate", job.id, "root"))
-    with pytest.raises(Terminated):
-        await running.task
-    assert job.ended_by == "root"
-    running_, paused = State.RUNNING, State.PAUSED
-    assert spy.told == [running_, paused, running_, running_, running_, State.TERMINATED]
-    with pytest.raises(JobNotFound):
-        await spy.execute(Command("explode", job.id, "root"))
-    with pytest.raises(JobNotFound):
-        await spy.execute(Command("terminate", uuid4(), "root"))
-    await jobs.close()
-    assert spy.execute is None
 
 
 async def test_a_cancellation_from_before_the_job_does_not_hide_its_cause(jobs):
@@ -369,7 +324,7 @@ async def test_a_cancellation_from_before_the_job_does_not_hide_its_cause(jobs):
 
     task = asyncio.create_task(hardened())
     await began.wait()
-    await jobs.terminate(*jobs.live(), by="alice")
+    await jobs.terminate(*jobs.live(), by=Actor("alice"))
     with pytest.raises(Terminated):
         await task
     assert task.cancelling() == 1

@@ -25,8 +25,11 @@ class JobStopped(HeadgateError):
 
     code, status, title = "stopped", 409, "The job was stopped"
 
-    #: Who ended the job: a user's name, or None where no person did.
+    #: The user who ended the job; None where no user did.
     by: str | None = None
+
+    #: The address that the user's request came from.
+    address: str | None = None
 
     #: Does it end a resumable upload, too? Whatever else stops one leaves what it has received to another request.
     final: bool = False
@@ -35,9 +38,9 @@ class JobStopped(HeadgateError):
 class Terminated(JobStopped):
     code, status, title, final = "terminated", 409, "The job was terminated", True
 
-    def __init__(self, by: str) -> None:
+    def __init__(self, by: str, address: str | None = None) -> None:
         super().__init__(f"The job was terminated by {by}; nothing of it is kept.")
-        self.by = by
+        self.by, self.address = by, address
 
 
 class Abandoned(JobStopped):

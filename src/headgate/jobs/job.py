@@ -1,47 +1,58 @@
 """A job: one transfer under one UUID, from its first request to its outcome.
 
+A job counts bytes (`advance`), lets them pass or holds them (`gate`), and moves between the states of `states.py`. The
+task that runs it is attached while it does. `stop` writes a cause on the job and cancels the task; `Run` turns that
+cancellation back into the cause, and records the outcome.
+
 Rules of this room:
 
-- Transitions are synchronous, decided before any I/O, and the impossible ones raise.
-- A job knows neither HTTP nor files: names are labels to it, bytes are counts.
-- A job and the task now attached to it are two things: a resumable upload is one job over many tasks. `stop` writes the
-  cause on the job before it cancels the task, so that whoever catches the cancellation knows whose it was.
+- Transitions are synchronous and decided before any I/O. One that `states.py` does not have raises.
+- A job knows neither HTTP nor files: names are labels, bytes are counts.
+- The cause is written before the task is cancelled, so that the code that catches the cancellation knows its origin.
+- Only the code that runs a job holds a `Job`. Everybody else sees a `JobInfo`, and sends commands.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Protocol
 from uuid import UUID
 
-from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Superseded, Terminated
+from headgate.errors import AlreadyFinished, HeadgateError, JobStopped, Terminated
+from headgate.jobs.info import Actor, JobInfo
 from headgate.jobs.rates.gate import Gate
 from headgate.jobs.rates.meter import Meter
 from headgate.jobs.states import Kind, State, check_transition
 
-__all__ = ["Job"]
+__all__ = ["Job", "JobListener"]
+
+_SNAPSHOT = attrgetter(*JobInfo._fields)
+
+
+class JobListener(Protocol):
+    """Is called when a job began, changed its state or its limit, or ended: synchronously, on the loop. `by`: the actor
+    who asked for the change; None where the transfer itself made it."""
+
+    def __call__(self, job: "Job", by: Actor | None, /) -> object: ...
 
 
 class Job:
-    """One transfer. Made by ``Jobs.run()`` or ``Jobs.lease()``; changed only through the methods below.
-
-    `unattended`: called when somebody stops the job while no task is attached to it. A job that has it outlives its
-    tasks.
-    """
+    """One transfer. Made by ``JobRegistry.run()``; changed only through the methods below."""
 
     __slots__ = (
         "_began",
-        "_changed",
         "_decided_at",
+        "_final_info",
         "_meter",
+        "_on_change",
         "_over",
         "_task",
-        "_unattended",
-        "_waiting",
+        "_waiters",
+        "address",
         "bytes_total",
         "cancels",
         "cause",
-        "committed",
         "created_at",
         "ended_at",
         "ended_by",
@@ -55,6 +66,11 @@ class Job:
         "state",
     )
 
+    #: True for a job that goes on when its task has left: `ResumableJob`.
+    is_resumable = False
+    #: True if a job that no task runs now has every byte, and is about to be published: `ResumableJob`.
+    all_received = False
+
     def __init__(
         self,
         id: UUID,  # noqa: A002 - the word that clients see
@@ -63,21 +79,22 @@ class Job:
         owner: str,
         names: tuple[str, ...] = (),
         bytes_total: int | None = None,
-        changed: "Callable[[Job], None] | None" = None,
-        unattended: "Callable[[], None] | None" = None,
+        on_change: JobListener | None = None,
+        address: str | None = None,
     ) -> None:
         self.id = id
         self.id_text = str(id)
         self.kind = kind
         self.owner = owner
-        self.names = list(names)
-        #: Bytes that the job will have moved when it is done; None where nobody knows.
+        self.names = names
+        self.address = address
+        #: Bytes that the job will have moved when it is done; None where that is unknown.
         self.bytes_total = bytes_total
-        self.state = State.RUNNING if unattended is None else State.INTERRUPTED
+        self.state = State.RUNNING
         #: What every chunk passes.
         self.gate = Gate()
-        #: Why the job is being stopped; None while nobody stops it, and again when it is over: an exception that was
-        #: raised holds on to all that its frames held.
+        #: Why the job is being stopped; None while nobody stops it. Also None once the job has ended: an exception that
+        #: was raised keeps alive all that its frames refer to.
         self.cause: JobStopped | None = None
         #: A stable code that says why the job was interrupted, or did not complete; None when it did.
         self.reason: str | None = None
@@ -86,15 +103,14 @@ class Job:
         self.created_at = self._decided_at = datetime.now(UTC)
         self._began = time.monotonic()
         self.ended_at: datetime | None = None
-        self._changed = changed
-        self._unattended = unattended
+        self._on_change = on_change
         self._task: asyncio.Task[object] | None = None
-        self.cancels = 0  #: how often the attached task was cancelled by us
-        #: Every byte is there: a task that is to publish it comes, even while the table is about to close.
-        self.committed = False
+        #: How often `stop` has cancelled the attached task.
+        self.cancels = 0
         self._over = False
-        self._waiting: list[asyncio.Future[None]] | None = None  # for its end; most jobs have nobody who does
+        self._waiters: list[asyncio.Future[None]] | None = None  # of its end; made when the first one waits
         self._meter = Meter(self._began)
+        self._final_info: JobInfo | None = None
 
     # Progress: the hot path. One call a chunk.
 
@@ -102,12 +118,13 @@ class Job:
         """Count `size` more bytes moved."""
         self._meter.add(size, time.monotonic())
 
-    def reset(self, total: int) -> None:
-        """`total` bytes have moved in all: some of them before, or fewer than were counted."""
+    def set_done(self, total: int) -> None:
+        """Set the bytes that have moved in all to `total`: some had moved before, or fewer stayed than were counted."""
         self._meter.total = total
 
     @property
     def bytes_done(self) -> int:
+        """Bytes moved so far."""
         return self._meter.total
 
     @property
@@ -118,183 +135,164 @@ class Job:
 
     @property
     def rate(self) -> float:
-        """Bytes per second, now."""
+        """Bytes per second, measured."""
         moves = self.state in (State.RUNNING, State.FINISHING)
         return self._meter.rate(time.monotonic()) if moves else 0.0
 
     @property
     def limit(self) -> int | None:
-        """Bytes per second that somebody allows it; None where nobody set a limit."""
+        """Bytes per second that the job may move; None where nobody has limited it."""
         return self.gate.rate
 
-    # Tasks come and go.
+    def info(self) -> JobInfo:
+        """The job as it is now."""
+        if self._final_info is not None:
+            return self._final_info
+        info = JobInfo(*_SNAPSHOT(self))
+        if self.ended_at is not None:
+            self._final_info = info
+        return info
+
+    # The task that runs the job.
+
+    @property
+    def task(self) -> "asyncio.Task[object] | None":
+        """The task that runs the job now."""
+        return self._task
 
     def attach(self, task: "asyncio.Task[object]") -> None:
-        """From now on, stopping the job cancels `task`. Another one must have left."""
+        """Have `stop` cancel `task` from now on. No other task may be attached."""
         assert self._task is None
         self._task, self.cancels = task, 0
 
     def detach(self) -> None:
+        """The attached task leaves."""
         self._task = None
 
-    @property
-    def task(self) -> "asyncio.Task[object] | None":
-        return self._task
-
-    @property
-    def outlives(self) -> bool:
-        """Does the job outlive its tasks?"""
-        return self._unattended is not None
-
     def check(self) -> None:
-        """Raise the cause if somebody stopped the job. For loops around code that may swallow a cancellation."""
+        """Raise the cause if the job is being stopped. For loops around code that may swallow a cancellation."""
         if self.cause is not None:
             raise self.cause
 
     def finish(self) -> None:
-        """Pass the point of no return. Raises the cause if somebody stopped the job first (G2).
+        """Pass the point of no return. Raises the cause if the job is being stopped (G2).
 
-        A paused job cannot: wait for ``gate.opened()`` right before.
+        A paused job cannot pass: await ``gate.opened()`` right before.
         """
         self.check()
-        self._to(State.FINISHING)
+        self._set_state(State.FINISHING)
 
     def complete(self) -> None:
+        """Everything that the job was to do is done."""
         self.reason = None
-        self._to(State.COMPLETED)
+        self._set_state(State.COMPLETED)
 
-    def pause(self) -> None:
-        """Hold the job's bytes until it is resumed. Raises AlreadyFinished past the point of no return."""
-        self._changeable()
+    # Commands. Each raises AlreadyFinished past the point of no return, or while the job is being stopped.
+
+    def pause(self, by: Actor | None = None) -> None:
+        """Let none of the job's bytes pass until it is resumed."""
+        self._check_changeable()
         if self.state is not State.PAUSED:
             self.gate.pause()
-            self._to(State.PAUSED)
+            self._set_state(State.PAUSED, by)
 
-    def resume(self) -> None:
-        """Let a paused job go on. Raises AlreadyFinished past the point of no return."""
-        self._changeable()
+    def resume(self, by: Actor | None = None) -> None:
+        """Let the bytes of a paused job pass again."""
+        self._check_changeable()
         if self.state is State.PAUSED:
             self._meter.restart(time.monotonic())
-            self._to(State.INTERRUPTED if self.outlives and self._task is None else State.RUNNING)
+            self._set_state(self._resumed_state, by)
             self.gate.resume()
 
-    def go_on(self) -> None:
-        """Bytes are coming again. One that is paused stays so."""
-        if self.state is State.INTERRUPTED:
-            self.reason = None
-            self._meter.restart(time.monotonic())
-            self._to(State.RUNNING)
-
-    def interrupt(self, reason: str | None) -> None:
-        """The task has left the job to another, because of `reason`. One that is paused stays so."""
-        self.reason = reason or self.reason
-        if self.state in (State.RUNNING, State.FINISHING):
-            self._to(State.INTERRUPTED)
-
-    def narrow(self, rate: int | None) -> None:
-        """Let `rate` bytes per second pass, from now on; None: as many as come. Raises AlreadyFinished."""
-        self._changeable()
+    def set_rate(self, rate: int | None, by: Actor | None = None) -> None:
+        """Let at most `rate` bytes per second pass from now on; None: as many as come."""
+        self._check_changeable()
         if rate != self.limit:
-            self.gate.narrow(rate)
-            self._tell()
-
-    def _changeable(self) -> None:
-        if not self.state.stoppable:
-            raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
-        if self._is_ending:
-            raise AlreadyFinished("The job is being stopped.")
-
-    @property
-    def _is_ending(self) -> bool:
-        return self.cause is not None and (self.cause.final or not self.outlives)
+            self.gate.set_rate(rate)
+            self._notify(by)
 
     def stop(self, cause: JobStopped) -> None:
-        """Decide that the job ends, and tell its task. The first cause stays, unless only this one is for good.
+        """Decide that the job ends because of `cause`, and cancel its task. The first cause stays.
 
-        A job that outlives its tasks ends only because of a cause that is for good; any other ends its task. It is over
-        only when `wait_ended` returns. Raises AlreadyFinished past the point of no return.
+        The job is over only when `wait_ended` returns.
         """
         if not self.state.stoppable:
             raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
-        if self._is_ending or (self.cause is not None and not cause.final):
+        if self.is_ending:
             return
         self.cause = cause
+        self._cancel_task()
+
+    @property
+    def is_ending(self) -> bool:
+        """True if the job will end, whatever else is asked of it."""
+        return self.cause is not None
+
+    @property
+    def _resumed_state(self) -> State:
+        return State.RUNNING
+
+    def _check_changeable(self) -> None:
+        if not self.state.stoppable:
+            raise AlreadyFinished(f"The job has already finished: it is {self.state}.")
+        if self.is_ending:
+            raise AlreadyFinished("The job is being stopped.")
+
+    def _cancel_task(self) -> None:
         if self._task is not None:
             self.cancels += 1
             self._task.cancel()
-        elif self._unattended is not None:
-            self._unattended()
 
-    def retract(self, refusal: HeadgateError) -> None:
-        """The job cannot be ended, because of `refusal`: it goes on. Whoever waits for its end now learns that."""
-        self.cause = None if self._task is None else Superseded()
-        waiting, self._waiting = self._waiting, None
-        for each in waiting or ():
-            if not each.done():
-                each.set_exception(refusal)
-                each.exception()  # looked at, so that asyncio does not log it: its waiter may have been cancelled
+    # The outcome.
 
-    def completed_elsewhere(self, name: str, size: int) -> None:
-        """Another process has completed the job, as `name`, of `size` bytes: nobody has ended it here (G2)."""
-        cause = self.cause
-        self.retract(AlreadyFinished())
-        if cause is None:  # its task finds out by itself
-            self.cause = None
-        if self.state is State.PAUSED:
-            self.gate.resume()
-        self.names[:] = [name]
-        self.reset(size)
-        self.reason = None
-        for state in (State.RUNNING, State.FINISHING, State.COMPLETED):
-            if self.state is not state:
-                self._to(state)
-
-    def stopped(self) -> None:
-        """The task has ended because of the cause: record the outcome."""
+    def record_stop(self) -> None:
+        """The task has left because of the cause: the job is terminated, or failed."""
         assert self.cause is not None
         self.reason, self.ended_by = self.cause.code, self.cause.by
-        self._to(State.TERMINATED if isinstance(self.cause, Terminated) else State.FAILED)
+        by = None if self.cause.by is None else Actor(self.cause.by, self.cause.address)
+        self._set_state(State.TERMINATED if isinstance(self.cause, Terminated) else State.FAILED, by)
 
-    def failed(self, error: BaseException) -> None:
-        """The task has ended with `error`: record the outcome. A cancellation that is not ours is for whoever knows its
-        origin to name beforehand in `reason`."""
+    def record_failure(self, error: BaseException) -> None:
+        """The task has left with `error`: the job has failed. Code that knows where a CancelledError came from, which
+        is none of the job's own, writes that into `reason` beforehand."""
         if isinstance(error, asyncio.CancelledError):
             self.reason = self.reason or "cancelled"
         else:
             self.reason = error.code if isinstance(error, HeadgateError) else HeadgateError.code
-        self._to(State.FAILED)
+        self._set_state(State.FAILED)
 
-    def _to(self, state: State) -> None:
+    def _set_state(self, state: State, by: Actor | None = None) -> None:
         check_transition(self.state, state)
         self.state = state
         self._decided_at = datetime.now(UTC)
         if state.ended:
             self.ended_at = self._decided_at
-        self._tell()
+        self._notify(by)
 
-    def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed(self)
+    def _notify(self, by: Actor | None) -> None:
+        if self._on_change is not None:
+            self._on_change(self, by)
 
     def close(self) -> None:
-        """Everything of the job is gone: wake those who wait for its end."""
+        """Nothing of the job is left: wake those who wait for its end."""
         self._over = True
-        waiting, self._waiting = self._waiting, None
-        for each in waiting or ():
-            if not each.done():
-                each.set_result(None)
+        for waiter in self._take_waiters():
+            waiter.set_result(None)
 
-    def ending(self) -> "asyncio.Future[None]":
-        """Done when the job is over and everything of it is gone (G1); fails with what stands against that, if it is
-        refused to end from now on. It is its caller's alone."""
+    def end_waiter(self) -> "asyncio.Future[None]":
+        """A new future, which is done when the job is over and nothing of it is left (G1). It fails with the error of
+        the storage if that cannot end the job. Its caller may cancel it."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._over:
             waiter.set_result(None)
-        else:
-            waiting = [each for each in self._waiting or () if not each.done()]  # others may have been cancelled
-            self._waiting = [*waiting, waiter]
+        else:  # those that were cancelled go: a job can be waited for as often as it is asked for
+            self._waiters = [*(each for each in self._waiters or () if not each.done()), waiter]
         return waiter
 
     async def wait_ended(self) -> None:
-        """Wait for `ending`. Raises what stands against it."""
-        await self.ending()
+        """Wait until the job is over and nothing of it is left. Raises the error of a storage that cannot end it."""
+        await self.end_waiter()
+
+    def _take_waiters(self) -> "list[asyncio.Future[None]]":
+        waiters, self._waiters = self._waiters, None
+        return [waiter for waiter in waiters or () if not waiter.done()]

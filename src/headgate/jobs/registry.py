@@ -1,54 +1,49 @@
-"""The live jobs of this process, a bounded memory of ended ones, and how a job is run and ended.
+"""The jobs of this process: how one is begun, found, ended, and what is remembered of those that have ended.
+
+``registry.run(...)`` and ``registry.lease(...)`` admit a job (`Admission`), enter it, and let go of it when it is over.
+Code that is told of every change listens (`listen`); it can neither break nor hold up a transition.
 
 Rules of this room:
 
-- Plain and synchronous: a job is in the table from the first line of ``run()`` to the last, and nothing in between
-  awaits.
-- Whoever terminates waits for the job's end, never on its task: awaiting a cancelled task would cancel the waiter.
+- A job is entered synchronously, after it was admitted; its id is looked at in the same step.
+- A caller of `terminate` waits for the job's end and never awaits its task: that would cancel the caller, too.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from uuid import UUID
 
-from headgate.errors import (
-    AlreadyFinished,
-    HeadgateError,
-    JobIdTaken,
-    JobNotFound,
-    ShuttingDown,
-    StillEnding,
-    Terminated,
-)
-from headgate.jobs.ended_jobs import EndedJobs
-from headgate.jobs.job import Job
+from headgate.errors import AlreadyFinished, HeadgateError, JobIdTaken, ShuttingDown, StillEnding, Terminated
+from headgate.jobs.info import Actor, JobInfo
+from headgate.jobs.job import Job, JobListener
+from headgate.jobs.known_jobs import EndedJobs, LiveJobs
 from headgate.jobs.lease import Lease
-from headgate.jobs.live_jobs import LiveJobs
-from headgate.jobs.mirror import Command, Mirror, NullMirror
-from headgate.jobs.rates.throttle import Throttle
+from headgate.jobs.rates.shared_rates import SharedRates
+from headgate.jobs.resumable_job import ResumableJob
 from headgate.jobs.run import Run
-from headgate.jobs.slots import Slots
+from headgate.jobs.slots import Admission, Slots
 from headgate.jobs.states import Kind
 from headgate.lowlevel.random_ids import new_id
 
-__all__ = ["Jobs"]
+__all__ = ["JobRegistry"]
 
 logger = logging.getLogger("headgate.jobs")
 
-#: Of thousands of jobs, so many are told to end before others have a turn of the loop...
-AT_A_TIME = 5
-#: ...of so many seconds: without a pause the ends of all would come at once, from the threads that remove their files.
-BREATH = 0.001
+#: Jobs that `terminate` stops before it pauses, and for how many seconds: without the pause the ends of thousands would
+#: come at once, from the threads that remove their files.
+STOPS_PER_PAUSE = 5
+PAUSE_SECONDS = 0.001
 
 
-class Jobs:
+class JobRegistry:
     """All jobs that this process knows.
 
     `max_jobs`, `max_jobs_per_owner`: how many may be live. `ended_jobs`: how many ended ones are remembered.
-    `terminate_timeout`: seconds to wait for a job's own code to end. `owner_rate`, `total_rate`: bytes per second that
-    the live jobs of one owner, and all together, may move; None: as many as come.
+    `terminate_timeout`: seconds to wait for the embedding service's code in a job to end. `owner_rate`, `total_rate`:
+    bytes per second that the live jobs of one owner, and all together, may move; None: as many as come. `admission`:
+    decides in place of the first two.
     """
 
     def __init__(
@@ -60,17 +55,14 @@ class Jobs:
         terminate_timeout: float = 30.0,
         owner_rate: int | None = None,
         total_rate: int | None = None,
-        mirror: Mirror | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        self._places = Slots(max_jobs, max_jobs_per_owner)
+        self._admission: Admission = admission or Slots(max_jobs, max_jobs_per_owner)
         self._live = LiveJobs()
         self._ended = EndedJobs(ended_jobs)
         self._terminate_timeout = terminate_timeout
-        self._owner_rate = owner_rate
-        self._owner_throttles: dict[str, Throttle] = {}
-        self._throttles = () if total_rate is None else (Throttle(total_rate),)
-        self._mirror: Mirror = mirror or NullMirror()
-        self._watchers: list[Callable[[Job], None]] = []
+        self.rates = SharedRates(owner_rate, total_rate)
+        self._listeners: list[JobListener] = []
         self._closing = False
 
     # What there is.
@@ -81,32 +73,32 @@ class Jobs:
         return self._closing
 
     def live(self, owner: str | None = None) -> list[Job]:
-        """Jobs that have not ended, of `owner` or of everybody, oldest first."""
-        return self._live.of(owner)
-
-    def __iter__(self) -> Iterator[Job]:
-        return self.of(None)
-
-    def of(self, owner: str | None) -> Iterator[Job]:
-        """Live jobs, then remembered ones, the newest first in each: those of `owner`, or of everybody."""
-        yield from reversed(self.live(owner))
-        yield from self._ended.of(owner)
+        """Jobs of `owner` that have not ended, the oldest first; of everybody for None."""
+        return self._live.owned_by(owner)
 
     def get(self, id: UUID, owner: str | None = None) -> Job | None:  # noqa: A002 - the word that clients see
-        """The job `id` of `owner`; without one, of anybody."""
-        return self._live.get(id, owner) or self._ended.get(id, owner)
+        """The live job `id` of `owner`; for None that of any owner."""
+        return self._live.get(id, owner)
 
-    def watch(self, changed: Callable[[Job], None]) -> None:
-        """Have `changed` called whenever a job began, changed its state or its limit, or ended: synchronously, on the
-        loop. It must not block; what it raises is logged, and the job goes on."""
-        self._watchers.append(changed)
+    def find(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
+        """What is known of the job `id` of `owner`, live or ended; for None that of any owner."""
+        job = self._live.get(id, owner)
+        return self._ended.get(id, owner) if job is None else job.info()
 
-    def _changed(self, job: Job) -> None:
-        for changed in (self._mirror.changed, *self._watchers):
+    def ended(self, owner: str | None = None) -> list[JobInfo]:
+        """The remembered jobs of `owner` that have ended, the last ended first; of everybody for None."""
+        return list(self._ended.owned_by(owner))
+
+    def listen(self, listener: JobListener) -> None:
+        """Have `listener` called at every change of a job. It must not block; what it raises is logged."""
+        self._listeners.append(listener)
+
+    def _on_change(self, job: Job, by: Actor | None) -> None:
+        for listener in self._listeners:
             try:
-                changed(job)
-            except Exception:  # a transition that is half told is done all the same
-                logger.exception("somebody who watches the jobs has failed")
+                listener(job, by)
+            except Exception:  # the transition has been made: a listener cannot break it
+                logger.exception("a listener to the jobs has failed")
 
     # Running.
 
@@ -118,8 +110,9 @@ class Jobs:
         id: UUID | None = None,  # noqa: A002 - the word that clients see
         names: tuple[str, ...] = (),
         bytes_total: int | None = None,
-    ) -> Run:
-        """A context manager: one job, run by the current task.
+        address: str | None = None,
+    ) -> Run[Job]:
+        """A context manager: one job, run by the current task. `address`: where its request came from.
 
         Enters with the Job. The body calls ``job.finish()`` where it can no longer be undone, and ``job.complete()``
         when it is done (leaving without an error completes it too). On exit the job has ended and nothing of it is
@@ -135,11 +128,26 @@ class Jobs:
             owner=owner,
             names=names,
             bytes_total=bytes_total,
-            changed=self._changed,
+            on_change=self._on_change,
+            address=address,
         )
-        return Run(job, self._check_and_enter, self._leave)
+        return Run(job, self._begin, self._leave)
 
-    def lease(
+    async def _begin(self, job: Job, task: "asyncio.Task[object]") -> None:
+        await self._admit(job)
+        job.attach(task)
+
+    async def _admit(self, job: Job) -> None:
+        self.check(job.owner, job.id)
+        await self._admission.admit(job.owner)
+        try:
+            self._check_new(job.owner, job.id)  # again: admission may have waited
+            self._enter(job)
+        except BaseException:
+            self._admission.free(job.owner, idle=False)
+            raise
+
+    async def lease(
         self,
         kind: Kind,
         *,
@@ -147,154 +155,129 @@ class Jobs:
         id: UUID,  # noqa: A002 - the word that clients see
         names: tuple[str, ...],
         bytes_total: int | None,
-        unattended: Callable[[Job], None],
+        on_stop_unattended: Callable[[ResumableJob], None],
+        address: str | None = None,
         known: bool = False,
     ) -> Lease:
-        """A job that outlives the tasks that hold it; it is live from now on, and interrupted.
+        """A job that outlives the tasks that run it; it is live from now on, and interrupted.
 
-        `unattended` is called when somebody stops the job while no task holds it; it must see to it that the job ends.
-        `known`: it was taken before, by another process, and is not counted against the limits. Raises as `run` does.
+        `on_stop_unattended` is called when the job is stopped while no task is attached; it must see to it that the job
+        ends. `known`: another process had admitted it before, so that the limits do not refuse it. Raises as `run`
+        does.
         """
-        job = Job(
+        job = ResumableJob(
             id,
             kind,
             owner=owner,
             names=names,
             bytes_total=bytes_total,
-            changed=self._changed,
-            unattended=lambda: unattended(job),
+            on_change=self._on_change,
+            address=address,
+            on_stop_unattended=on_stop_unattended,
         )
-        if not known:
-            self.check(owner, id)
-        elif self._live.get(id, owner) is not None:
-            raise JobIdTaken
-        self._enter(job)
-        return Lease(job, leave=self._leave, closing=lambda: self._closing, places=self._places)
+        if known:
+            if self._live.get(id, owner) is not None:
+                raise JobIdTaken
+            self._admission.admit_known(owner)
+            self._enter(job)
+        else:
+            await self._admit(job)
+            self._admission.deactivate()
+        return Lease(job, leave=self._leave, is_closing=lambda: self._closing, admission=self._admission)
 
     def check(self, owner: str, id: UUID | None = None) -> None:  # noqa: A002 - the word that clients see
-        """Would a job of `owner`, by that id, be taken now? Raises as `run` does if it would not."""
+        """Raise what `run` would for a job of `owner` by that id, as far as can be told without admitting it."""
+        self._check_new(owner, id)
+        self._admission.check(owner)
+
+    def _check_new(self, owner: str, id: UUID | None) -> None:  # noqa: A002 - the word that clients see
         if self._closing:
             raise ShuttingDown
-        if id is not None and self.get(id, owner) is not None:
+        if id is not None and (self._live.get(id, owner) or self._ended.get(id, owner)) is not None:
             raise JobIdTaken
-        self._places.check(owner)
-
-    def _check_and_enter(self, job: Job) -> None:
-        self.check(job.owner, job.id)
-        self._enter(job)
 
     def _enter(self, job: Job) -> None:
-        self._places.enter(job)
         self._live.add(job)
-        if self._owner_rate is not None:
-            job.gate.join(self._owner_throttles.setdefault(job.owner, Throttle(self._owner_rate)))
-        job.gate.join(*self._throttles)
-        self._changed(job)
+        self.rates.join(job.gate, job.owner)
+        self._on_change(job, None if job.address is None else Actor(job.owner, job.address))
 
-    def _leave(self, job: Job) -> None:
-        if not job.state.ended:  # it goes on elsewhere, or after a restart
-            self._let_go(job)
-            return
-        self._ended.add(job)
-        self._let_go(job)
-        assert job.ended_at is not None
-        logger.info(
-            "%s %s of %s %s%s: %d bytes in %.3f s",
-            job.kind,
-            job.id,
-            job.owner,
-            job.state,
-            f" by {job.ended_by}" if job.ended_by else f" ({job.reason})" if job.reason else "",
-            job.bytes_done,
-            (job.ended_at - job.created_at).total_seconds(),
-        )
-
-    def _let_go(self, job: Job) -> None:
+    def _leave(self, job: Job, *, idle: bool = False) -> None:
+        """Let go of `job`, which has ended, or goes on after a restart; `idle`: it has no active slot."""
+        if job.state.ended:
+            self._ended.add(job.info())
         if job not in self._live:
             return
         self._live.remove(job)
-        if not self._places.leave(job):
-            self._owner_throttles.pop(job.owner, None)
+        self._admission.free(job.owner, idle=idle)
+        if not self._live.has_any(job.owner):
+            self.rates.forget(job.owner)
         job.close()
 
     # Ending.
 
-    async def terminate(self, *jobs: Job, by: str) -> list[Job]:
-        """Stop `jobs` because the user `by` said so, wait until nothing of them is left, and return those that stopped.
+    async def terminate(self, *jobs: Job, by: Actor) -> list[JobInfo]:
+        """Stop `jobs` because `by` asks for it, wait until nothing of them is left, and return those that stopped.
 
-        All are told first and waited for afterwards; one that somebody else is stopping already is waited for too.
-        Raises AlreadyFinished if every one of them is past its point of no return, what stands against it if none of
-        them can be ended, and StillEnding if code of the embedding service holds an end up for longer than the
-        terminate timeout; the job ends all the same.
+        All are told first and waited for afterwards; one that is being stopped already is waited for, too. Raises
+        AlreadyFinished if every one of them is past its point of no return, the storage's error if none of them can be
+        ended, and StillEnding if code of the embedding service holds an end up for longer than the terminate timeout;
+        the job ends all the same.
         """
         stopping: list[tuple[Job, asyncio.Future[None]]] = []
         for number, job in enumerate(jobs, 1):
-            if not number % AT_A_TIME:
-                await asyncio.sleep(BREATH)  # ending one takes work, and others are not to wait for a thousand's
+            if not number % STOPS_PER_PAUSE:
+                await asyncio.sleep(PAUSE_SECONDS)
             try:
-                job.stop(Terminated(by))
+                job.stop(Terminated(by.user, by.address))
             except AlreadyFinished:
                 if len(jobs) == 1:
                     raise
             else:
-                stopping.append((job, job.ending()))
+                stopping.append((job, job.end_waiter()))
         if not stopping:
             raise AlreadyFinished
-        await self._ends([ending for _, ending in stopping])
-        refusals = [ending.exception() for _, ending in stopping]
-        if all(refusals) and refusals[0] is not None:
-            raise refusals[0]
-        return [job for (job, _), refusal in zip(stopping, refusals, strict=True) if refusal is None]
+        await self._wait([waiter for _, waiter in stopping])
+        errors = [waiter.exception() for _, waiter in stopping]
+        if all(errors) and errors[0] is not None:
+            raise errors[0]
+        return [job.info() for (job, _), error in zip(stopping, errors, strict=True) if error is None]
 
-    async def _ends(self, endings: "list[asyncio.Future[None]]") -> None:
-        """Raises StillEnding."""
-        if endings and (await asyncio.wait(endings, timeout=self._terminate_timeout))[1]:
+    async def _wait(self, waiters: "list[asyncio.Future[None]]") -> None:
+        """Wait for ends. Raises StillEnding after the terminate timeout."""
+        if waiters and (await asyncio.wait(waiters, timeout=self._terminate_timeout))[1]:
             raise StillEnding
 
-    async def start(self) -> None:
-        """Take jobs, and commands of the mirror. May follow a `close`."""
+    def open(self) -> None:
+        """Take jobs. May follow a `shut_down`."""
         self._closing = False
-        await self._mirror.start(self._execute)
-
-    async def _execute(self, command: Command) -> None:
-        job = self.get(command.job)
-        if job is None or job.state.ended:
-            raise JobNotFound
-        if command.action == "terminate":
-            await self.terminate(job, by=command.user)
-        else:
-            command.change(job)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more jobs, and wait until those that run have ended by themselves, at most so long."""
+        """Take no more jobs, and wait until those that run have ended by themselves, at most `seconds`."""
         self._close_to_new()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for job in self.live():
-                    with contextlib.suppress(HeadgateError):  # it was refused to end, and goes on
+                    with contextlib.suppress(HeadgateError):  # it cannot be ended, and goes on
                         await job.wait_ended()
 
     def _close_to_new(self) -> None:
-        """Take no more jobs, and let go of those that nobody holds: they go on after a restart."""
+        """Take no more jobs, and let go of those that no task runs: they go on after a restart."""
         self._closing = True
         for job in self.live():
-            if job.outlives and job.task is None and not job.committed:
-                self._leave(job)
+            if job.is_resumable and job.task is None and not job.all_received:
+                self._leave(job, idle=True)
 
     async def shut_down(self) -> None:
-        """Take no more jobs, and end those that run: `failed`, because of `shutdown`. Those that outlive their tasks
-        are interrupted, and go on after a restart."""
+        """Take no more jobs, and end those that run: `failed`, because of `shutdown`. Resumable ones are interrupted,
+        and go on after a restart."""
         self._close_to_new()
         jobs = self.live()
         for job in jobs:
-            if job.outlives and job.task is None:
-                self._leave(job)
+            if job.is_resumable and job.task is None:
+                self._leave(job, idle=True)
             elif job.state.stoppable:
                 job.stop(ShuttingDown())
-        try:
-            await self._ends([job.ending() for job in jobs])  # the finishing ones too: what was promised is kept
+        try:  # those past the point of no return, too: what was promised is kept
+            await self._wait([job.end_waiter() for job in jobs])
         except StillEnding:
             logger.warning("%d jobs are still ending", len(self._live))
-
-    async def close(self) -> None:
-        await self._mirror.close()

@@ -1,45 +1,82 @@
-"""How many jobs may be live: in all, and of one owner."""
+"""How many jobs may be live: of one owner, and, of those that a task runs, in all.
+
+A job takes a slot of its owner for as long as it lives, and an active one while a task runs it. A resumable upload that
+waits for its client is idle: it holds nothing that others lack, and takes no active slot.
+
+Rules of this room:
+
+- Taking a slot is awaited, and comes before the synchronous point at which a job begins: where nodes share their
+  limits, another process is asked. Giving one back never waits.
+- What was taken is given back exactly once, however the job ends.
+"""
 
 from collections import Counter
+from typing import Protocol
 
 from headgate.errors import Busy, TooManyJobs
-from headgate.jobs.job import Job
 
-__all__ = ["Slots"]
+__all__ = ["Admission", "Slots"]
+
+
+class Admission(Protocol):
+    """Decides whether a job may begin."""
+
+    def check(self, owner: str) -> None:
+        """Raise TooManyJobs or Busy if `admit` is sure to: a cheap look before work that would be for nothing."""
+
+    async def admit(self, owner: str) -> None:
+        """Take a slot of `owner` and an active one. Raises TooManyJobs if the owner has as many jobs as may be, Busy if
+        all owners together have. If it is cancelled, nothing is taken."""
+
+    def admit_known(self, owner: str) -> None:
+        """Take a slot of `owner`, and no active one, for an upload that another process had admitted before."""
+
+    async def activate(self) -> None:
+        """Take an active slot for an idle job. Raises Busy. If it is cancelled, nothing is taken."""
+
+    def deactivate(self) -> None:
+        """Give the active slot of a job back, which is idle from now on."""
+
+    def free(self, owner: str, *, idle: bool) -> None:
+        """Give back all that a job of `owner` had; `idle`: it had no active slot."""
 
 
 class Slots:
-    """`most`: jobs that somebody moves; `most_of_one`: live jobs of one owner."""
+    """The limits of one process. `max_jobs`: active jobs of all owners; `max_jobs_per_owner`: live jobs of one."""
 
-    def __init__(self, most: int, most_of_one: int) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
-        self._live = 0
-        self._live_of: Counter[str] = Counter()
-        #: Jobs that outlive their tasks, and have none: they hold nothing that others lack.
-        self.idle: set[Job] = set()
+    def __init__(self, max_jobs: int, max_jobs_per_owner: int) -> None:
+        self._max_jobs = max_jobs
+        self._max_jobs_per_owner = max_jobs_per_owner
+        self._active = 0
+        self._live_by_owner: Counter[str] = Counter()
 
     def check(self, owner: str) -> None:
-        """Raise TooManyJobs or Busy if `owner` may not have one more."""
-        if self._live_of[owner] >= self._most_of_one:
-            raise TooManyJobs(f"You have {self._most_of_one} transfers running, and may have no more.")
-        self.admit()
+        if self._live_by_owner[owner] >= self._max_jobs_per_owner:
+            raise TooManyJobs(f"You have {self._max_jobs_per_owner} transfers running, and may have no more.")
+        self._check_active()
 
-    def admit(self) -> None:
-        """Raise Busy if nobody may move one more."""
-        if self._live - len(self.idle) >= self._most:
+    def _check_active(self) -> None:
+        if self._active >= self._max_jobs:
             raise Busy
 
-    def enter(self, job: Job) -> None:
-        self._live += 1
-        self._live_of[job.owner] += 1
+    async def admit(self, owner: str) -> None:
+        self.check(owner)
+        self._active += 1
+        self._live_by_owner[owner] += 1
 
-    def leave(self, job: Job) -> bool:
-        """Give up the place of `job`; has its owner any others?"""
-        self.idle.discard(job)
-        self._live -= 1
-        self._live_of[job.owner] -= 1
-        if self._live_of[job.owner]:
-            return True
-        del self._live_of[job.owner]
-        return False
+    def admit_known(self, owner: str) -> None:
+        self._live_by_owner[owner] += 1
+
+    async def activate(self) -> None:
+        self._check_active()
+        self._active += 1
+
+    def deactivate(self) -> None:
+        self._active -= 1
+
+    def free(self, owner: str, *, idle: bool) -> None:
+        if not idle:
+            self._active -= 1
+        self._live_by_owner[owner] -= 1
+        if not self._live_by_owner[owner]:
+            del self._live_by_owner[owner]

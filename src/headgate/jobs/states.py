@@ -2,12 +2,37 @@
 
 ::
 
-    running ⇄ paused            held at the gate, with or without a task
+    running ⇄ paused            no byte passes the gate, with or without a task
        ⇅          ⇅
-    interrupted                 a resumable upload without a task; its bytes are kept
-    running → finishing         the point of no return: nobody can stop it any more (G2); but what the storage could
-              │                 not do then, a resumable upload may try again, interrupted
+    interrupted                 a resumable upload that no task runs; its bytes are kept
+    running → finishing         the point of no return: nobody can stop the job any more (G2); where the storage then
+              │                 fails, a resumable upload becomes interrupted, and may be tried again
               completed | failed   and from every state before finishing: terminated | failed
+
+Beside its state a job has a *task* (the one that runs it now) and a *cause* (why it is being stopped). Those jobs that
+outlive their tasks (`ResumableJob`) also have *all_received* (every byte is there, so that the job is published even
+while the server drains) and a *stop_error* (what the storage raised when the upload was to be removed). These
+combinations exist:
+
+============  ==========  =====================  ============  ==================================================
+state         task        cause                  all_received  who moves the job on
+============  ==========  =====================  ============  ==================================================
+running       one         None                   no            its task (`finish`); `pause`; `stop`
+running       one         set                    no            its task, which leaves: terminated or failed, or, of a
+                                                               resumable job with a cause that is not final,
+                                                               interrupted
+paused        one         None or set            no            `resume`; otherwise as running
+paused        none        None or final          yes or no     resumable only: `resume`; otherwise as interrupted
+interrupted   none        None                   no            resumable only: the next request that attaches its task
+interrupted   none        None                   yes           resumable only: the task that publishes it attaches
+interrupted   one         None or set            yes or no     resumable only: a task that attached and has yet to
+                                                               `restart`; otherwise as running
+interrupted   none        final                  yes or no     resumable only: the task that removes its bytes, then
+                                                               terminated or failed; a stop_error goes to everybody who
+                                                               waits for the end, and takes the cause back
+finishing     one         None                   no            its task: completed, failed, or interrupted (resumable)
+ended         none        None                   no            nobody: only its JobInfo is remembered
+============  ==========  =====================  ============  ==================================================
 """
 
 from enum import StrEnum
@@ -31,6 +56,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
+        """True where no transition leads out of the state."""
         return not _NEXT[self]
 
     @property
@@ -51,10 +77,10 @@ _NEXT: dict[State, frozenset[State]] = {
 
 
 class IllegalTransition(RuntimeError):
-    """A bug of ours: a transition that the table does not have."""
+    """A fault of the program: it asked for a transition that does not exist."""
 
 
 def check_transition(state: State, to: State) -> None:
-    """Raise IllegalTransition if `state` cannot become `to`."""
+    """Raise IllegalTransition if a job in `state` cannot become `to`."""
     if to not in _NEXT[state]:
         raise IllegalTransition(f"A job that is {state} cannot become {to}.")

@@ -8,7 +8,6 @@ Rules of this room:
 """
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Protocol as Interface
@@ -16,7 +15,7 @@ from uuid import UUID, uuid4
 
 from headgate.config import Config, OnConflict
 from headgate.errors import JobIdTaken, NameTaken, TooLarge, UploadGone, UploadNotFound
-from headgate.jobs import Jobs
+from headgate.jobs import JobRegistry
 from headgate.resumable.active_uploads import keys_of
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import NewUpload, Protocol, Record, owner_of
@@ -33,18 +32,24 @@ class Find(Interface):
     async def __call__(self, id_: UUID, protocol: Protocol, *, owner: str) -> Upload: ...
 
 
+class Enter(Interface):
+    """Begins a job for what is kept of an upload. Raises what ``JobRegistry.lease()`` does."""
+
+    async def __call__(self, kept: PartialFile, record: Record, *, address: str | None) -> Upload: ...
+
+
 class Creation:
     """Begins uploads. `enter` has a job for what is kept; `find` finds parts; `reserved`: names that none may take."""
 
     def __init__(
         self,
         config: Config,
-        jobs: Jobs,
+        jobs: JobRegistry,
         storage: Storage,
         *,
         reserved: frozenset[str],
         parts: Parts,
-        enter: Callable[[PartialFile, Record], Upload],
+        enter: Enter,
         find: Find,
     ) -> None:
         self._config = config
@@ -60,11 +65,11 @@ class Creation:
         """Is the upload kept under `key` still to have a job? Until then nobody is to find it."""
         return key in self._creating
 
-    async def create(self, plan: NewUpload, *, owner: str, id_: UUID | None) -> Upload:
+    async def create(self, plan: NewUpload, *, owner: str, id_: UUID | None, address: str | None) -> Upload:
         """A new upload, durably, which nobody adds to yet.
 
         Raises NameTaken if that is known already, TooLarge, QuotaExceeded or StorageFull if it cannot have its length,
-        UploadNotFound or UploadGone if its parts are not there, what ``Jobs.run()`` raises, and StorageFailed.
+        UploadNotFound or UploadGone if its parts are not there, what ``JobRegistry.run()`` raises, and StorageFailed.
         """
         id_ = id_ or uuid4()
         self._jobs.check(owner, id_)
@@ -90,7 +95,7 @@ class Creation:
                 continue
             self._creating.add(key)
             try:
-                return await self._begin(key, record, length)
+                return await self._begin(key, record, length, address)
             except JobIdTaken:
                 if await self._is_own(key, owner):
                     raise
@@ -98,12 +103,12 @@ class Creation:
                 self._creating.discard(key)
         raise JobIdTaken
 
-    async def _begin(self, key: UUID, record: Record, length: int) -> Upload:
+    async def _begin(self, key: UUID, record: Record, length: int, address: str | None) -> Upload:
         kept = await self._storage.keep(key, record.owner, record.text())
         try:
             async with kept:
                 await kept.reserve(length, length)
-            return self._enter(kept, record)
+            return await self._enter(kept, record, address=address)
         except BaseException:
             await kept.discard()
             raise

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 from headgate.config import Config
 from headgate.errors import (
-    Abandoned,
     AlreadyFinished,
     Expired,
     HeadgateError,
@@ -27,7 +26,7 @@ from headgate.errors import (
     UploadLocked,
     UploadNotFound,
 )
-from headgate.jobs import Job, Jobs, Kind, State
+from headgate.jobs import Actor, Job, JobRegistry, Kind, ResumableJob, State
 from headgate.resumable.active_uploads import ActiveUploads, keys_of
 from headgate.resumable.creation import Creation
 from headgate.resumable.outcomes import Outcomes
@@ -49,7 +48,7 @@ class ResumableUploads:
     def __init__(
         self,
         config: Config,
-        jobs: Jobs,
+        jobs: JobRegistry,
         storage: Storage,
         *,
         reserved: frozenset[str],
@@ -69,7 +68,7 @@ class ResumableUploads:
         self._outcomes = Outcomes(config.max_outcomes_per_owner)
         self._tasks: set[asyncio.Task[None]] = set()
         self._house: asyncio.Task[None] | None = None
-        jobs.watch(self._changed)
+        jobs.listen(self._on_change)
 
     async def start(self) -> None:
         """Go on with what other processes left. Raises StorageFailed."""
@@ -97,20 +96,24 @@ class ResumableUploads:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _enter(self, kept: PartialFile, record: Record, *, known: bool = False) -> Upload:
-        """Have a job for what is `kept`. Raises what ``Jobs.run()`` does, unless it was `known` before."""
-        lease = self._jobs.lease(
+    async def _enter(
+        self, kept: PartialFile, record: Record, *, address: str | None = None, known: bool = False
+    ) -> Upload:
+        """Begin a job for what is `kept`. `known`: another process had one. Raises what ``JobRegistry.lease()``
+        does."""
+        lease = await self._jobs.lease(
             Kind.UPLOAD,
             owner=record.owner,
             id=record.id or kept.id,
             names=(record.name or str(record.id or kept.id),),
             bytes_total=record.length,
-            unattended=self._unattended,
+            on_stop_unattended=self._on_stop_unattended,
+            address=address,
             known=known,
         )
-        upload = Upload(lease.job, lease, kept, record, self.parts.has_expired)
+        upload = Upload(kept, record, lease=lease, has_expired=self.parts.has_expired)
         self._uploads.add(upload)
-        lease.job.reset(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
+        lease.job.set_done(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
         return upload
 
     async def find(
@@ -125,7 +128,7 @@ class ResumableUploads:
         upload = upload or await self._look_for(id_, owner, anybodys=anybodys)
         if upload.record.protocol is not protocol:
             raise UploadNotFound
-        if self._jobs.closing and upload.record.outcome is None and self._jobs.get(id_, upload.record.owner) is None:
+        if self._jobs.closing and upload.record.outcome is None and self._jobs.find(id_, upload.record.owner) is None:
             raise ShuttingDown
         if wait:
             with contextlib.suppress(HeadgateError):
@@ -133,11 +136,11 @@ class ResumableUploads:
         if self.parts.is_expired(upload):
             with contextlib.suppress(AlreadyFinished):
                 upload.job.stop(Expired())
-        cause = upload.job.cause
-        if cause is not None and cause.final:
+        job = upload.live_job
+        if job is not None and job.is_ending:
             with contextlib.suppress(HeadgateError):  # it was refused to end, and goes on
-                await upload.job.wait_ended()
-        if upload.job.state.ended and upload.record.outcome is None:
+                await job.wait_ended()
+        if upload.has_ended and upload.record.outcome is None:
             raise UploadGone
         if wait and not await self._has_its_file(upload):
             raise UploadGone("Its file was deleted or replaced since.")
@@ -158,10 +161,11 @@ class ResumableUploads:
     async def find_again(self, upload: Upload) -> Upload:
         """`upload`, which turned out to be over: what has become of it. Raises Terminated, and as `find` does."""
         try:
-            return await self.find(upload.job.id, upload.record.protocol, owner=upload.record.owner)
+            return await self.find(upload.info().id, upload.record.protocol, owner=upload.record.owner)
         except UploadGone:
-            if upload.job.state is State.TERMINATED and upload.job.ended_by is not None:
-                raise Terminated(upload.job.ended_by) from None
+            job = upload.info()
+            if job.state is State.TERMINATED and job.ended_by is not None:
+                raise Terminated(job.ended_by) from None
             raise
 
     async def _look_for(self, id_: UUID, owner: str, *, anybodys: bool) -> Upload:
@@ -176,7 +180,7 @@ class ResumableUploads:
                 kept.let_go()
             elif kept is not None and (upload := await self._adopt(kept)) is not None:
                 return upload
-        job = self._jobs.get(id_, None if anybodys else owner)
+        job = self._jobs.find(id_, None if anybodys else owner)
         gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and job.state is not State.COMPLETED
         raise UploadGone if gone else UploadNotFound
 
@@ -191,7 +195,7 @@ class ResumableUploads:
             kept.let_go()  # first: whatever goes wrong now, nothing of it is counted as on its way any more
             return await self._over(kept, record)
         try:
-            upload = self._enter(kept, record, known=True)
+            upload = await self._enter(kept, record, known=True)
         except JobIdTaken:  # another job of its owner's has it
             kept.let_go()
             return None
@@ -209,8 +213,8 @@ class ResumableUploads:
         elif kept.size is not None:
             await kept.drop()
         id_ = record.id or kept.id
-        known = self._jobs.get(id_, record.owner)
-        return Upload(known if known is not None else record.over(id_), None, kept, record)
+        info = self._jobs.find(id_, record.owner) or record.completed_job(id_)
+        return Upload(kept, record, info=info)
 
     def _complete_what_waits(self) -> None:
         """Publish what could be by now: what is made of parts, and what its client has sent and will not ask for."""
@@ -238,9 +242,9 @@ class ResumableUploads:
         if (task := self.complete(upload)) is not None:
             await asyncio.shield(task)
 
-    async def remove(self, upload: Upload, *, by: str) -> None:
-        """End `upload`, or forget what has become of it. Raises what ``Jobs.terminate()`` does."""
-        if not upload.job.state.ended:
+    async def remove(self, upload: Upload, *, by: Actor) -> None:
+        """End `upload`, or forget what has become of it. Raises what ``JobRegistry.terminate()`` does."""
+        if not upload.has_ended:
             try:
                 await self._jobs.terminate(upload.job, by=by)
                 return
@@ -248,13 +252,7 @@ class ResumableUploads:
                 await upload.job.wait_ended()
         await upload.kept.discard()
 
-    async def abandon(self, upload: Upload, why: BaseException) -> None:
-        """End `upload`, whose creation failed because of `why` before its client could know where it is."""
-        with contextlib.suppress(HeadgateError):  # it has ended already, or another server has it
-            upload.job.stop(Abandoned(why))
-            await upload.job.wait_ended()
-
-    def _unattended(self, job: Job) -> None:
+    def _on_stop_unattended(self, job: ResumableJob) -> None:
         if (upload := self._uploads.get(job.id, job.owner)) is not None:
             self._track(asyncio.create_task(self._end(upload)))
 
@@ -262,13 +260,13 @@ class ResumableUploads:
         try:
             await upload.discard()
         except UploadLocked as error:
-            upload.job.retract(error)
+            upload.job.cancel_stop(error)
         except AlreadyFinished:  # another process has completed it, and so has its job
             upload.lease.release()
         else:
             upload.lease.end()
 
-    def _changed(self, job: Job) -> None:
+    def _on_change(self, job: Job, by: Actor | None) -> None:
         """A job has changed. If an upload is over, so is what needed it as a part."""
         if not job.state.ended or (upload := self._uploads.remove(job)) is None:
             return

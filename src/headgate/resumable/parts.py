@@ -73,5 +73,7 @@ class Parts:
         return self.expires_at(upload) < time.time()
 
     def is_expired(self, upload: Upload) -> bool:
-        busy = upload.finishing is not None or upload.job.task is not None or upload.job.state.ended
-        return not busy and self.has_expired(upload)
+        job = upload.live_job
+        if job is None or job.state.ended or job.task is not None or upload.finishing is not None:
+            return False
+        return self.has_expired(upload)

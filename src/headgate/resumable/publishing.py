@@ -56,9 +56,9 @@ class Publisher:
     async def publish(self, upload: Upload) -> None:
         """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
         async with upload.held(ends=_ends) as job:
-            job.committed = False
+            job.all_received = False
             record = upload.record
-            job.go_on()
+            job.restart()
             if record.parts:
                 await self._assemble(upload)
             elif record.length not in (None, upload.offset):  # somebody has taken bytes away
@@ -81,7 +81,7 @@ class Publisher:
 
             published = await upload.kept.publish(upload.name, record.on_conflict, text)
             upload.record = done[0]
-            job.names[:] = [published.entry.name]
+            job.names = (published.entry.name,)
             job.complete()
         if record.parts:
             await self._spend_parts(upload)
@@ -127,7 +127,7 @@ class Publisher:
         if total > self._config.max_file_size:
             raise TooLarge(f"A file may have {readable(self._config.max_file_size)}.")
         await kept.cut(0)
-        upload.job.reset(0)
+        upload.job.set_done(0)
         upload.job.bytes_total = total
         await kept.reserve(total, total)
         for part in parts:
@@ -142,10 +142,10 @@ class Publisher:
 
     @staticmethod
     async def _spend(part: Upload, whole: Upload) -> None:
-        async with part.lease.hold() as job:
+        async with part.lease.attach() as job:
             if job.state is State.PAUSED:
                 job.resume()
-            job.go_on()
+            job.restart()
             job.finish()
             outcome = Outcome(name=part.name, size=part.offset, part_of=whole.job.id, ended_at=datetime.now(UTC))
             try:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from headgate.config import OnConflict
-from headgate.jobs import Job, Kind
+from headgate.jobs import JobInfo, Kind, State
 from headgate.storage import Published
 
 __all__ = ["NewUpload", "Outcome", "Protocol", "Record", "owner_of"]
@@ -149,16 +149,28 @@ class Record(NewUpload):
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def over(self, id_: UUID) -> Job:
-        """The job of the upload `id_`, which is over: as whoever completed it knew it."""
+    def completed_job(self, id_: UUID) -> JobInfo:
+        """The job of the upload `id_`, which has an outcome, as the process that completed it knew it."""
         outcome = self.outcome
         assert outcome is not None
-        job = Job(id_, Kind.UPLOAD, owner=self.owner, names=(outcome.name,), bytes_total=outcome.size)
-        job.reset(outcome.size)
-        job.finish()
-        job.complete()
-        job.created_at, job.ended_at = self.created_at, outcome.ended_at
-        return job
+        return JobInfo(
+            id=id_,
+            kind=Kind.UPLOAD,
+            state=State.COMPLETED,
+            owner=self.owner,
+            names=(outcome.name,),
+            bytes_done=outcome.size,
+            bytes_total=outcome.size,
+            rate=0.0,
+            limit=None,
+            created_at=self.created_at,
+            updated_at=outcome.ended_at,
+            ended_at=outcome.ended_at,
+            ended_by=None,
+            reason=None,
+            address=None,
+            id_text=str(id_),
+        )
 
 
 def owner_of(text: str) -> str:

@@ -4,7 +4,8 @@ Rules of this room:
 
 - The bytes that are kept are the offset. What a request brought counts when it is in the file, and what it brought to a
   checksum only when that was right.
-- Whoever adds bytes holds the job (`Lease.hold`). When it is stopped, it keeps what has arrived, and leaves.
+- A request that adds bytes attaches to the job (`Lease.attach`). When it is stopped, it keeps what has arrived, and
+  leaves.
 - What ends an upload removes its bytes before the job is over (G1).
 """
 
@@ -15,54 +16,45 @@ from dataclasses import replace
 
 from headgate.config import Config
 from headgate.errors import (
+    Abandoned,
     AlreadyFinished,
-    Disconnected,
     Expired,
     FinalUpload,
     HeadgateError,
     InconsistentLength,
     OffsetMismatch,
     ServerError,
-    Superseded,
     TooLarge,
     UploadGone,
     UploadLocked,
 )
-from headgate.jobs import Job, Lease
-from headgate.lowlevel.cancellation import uninterrupted
-from headgate.lowlevel.page_memory import Data
+from headgate.jobs import Job, JobInfo, Lease, ResumableJob
 from headgate.resumable.append import Append, Sender
+from headgate.resumable.receiving import take_body
 from headgate.resumable.record import Record
 from headgate.storage import PartialFile
-from headgate.transfer.inbound.body import Body
-from headgate.transfer.throttled import through
 from headgate.units import readable
 
 __all__ = ["Upload"]
 
-#: Seconds without a byte after which an older request has nothing more that is already here...
-QUIET = 0.02
-#: ...and seconds that it may go on at most.
-LONGEST = 1.0
-
-_NOTHING: Data = b""
-
 
 class Upload:
-    """A resumable upload. `lease` is None when it is over, and only its outcome is told."""
+    """A resumable upload: one that has a `lease` on its job, or one that was over before this process knew of it, of
+    whose job there is only an `info`."""
 
     def __init__(
         self,
-        job: Job,
-        lease: Lease | None,
         kept: PartialFile,
         record: Record,
+        *,
+        lease: Lease | None = None,
+        info: JobInfo | None = None,
         has_expired: "Callable[[Upload], bool]" = lambda _: False,
     ) -> None:
-        self.job = job
         self.kept = kept
         self.record = record
         self._lease = lease
+        self._info = info
         self._has_expired = has_expired
         if lease is not None:
             lease.discard = self.discard
@@ -73,8 +65,35 @@ class Upload:
 
     @property
     def lease(self) -> Lease:
+        """The lease on its job. An upload that was over before this process knew of it has none."""
         assert self._lease is not None
         return self._lease
+
+    @property
+    def job(self) -> ResumableJob:
+        """Its job, where it has a lease."""
+        return self.lease.job
+
+    @property
+    def live_job(self) -> ResumableJob | None:
+        """Its job; None if the upload was over before this process knew of it."""
+        return None if self._lease is None else self._lease.job
+
+    @property
+    def has_ended(self) -> bool:
+        """True if its job has ended."""
+        return self._lease is None or self._lease.job.state.ended
+
+    @property
+    def is_being_completed(self) -> bool:
+        """True once every byte is there: it is, or is about to be, published, or has ended."""
+        return self.has_ended or self.finishing is not None or self.job.all_received
+
+    def info(self) -> JobInfo:
+        """Its job as it is now."""
+        if self._info is not None:
+            return self._info
+        return self.job.info()
 
     def has_expired(self) -> bool:
         """Has nothing come for so long that it may go?"""
@@ -83,7 +102,7 @@ class Upload:
     @property
     def name(self) -> str:
         """What it is to be called."""
-        return self.record.name or str(self.job.id)
+        return self.record.name or self.info().id_text
 
     @property
     def offset(self) -> int:
@@ -105,14 +124,14 @@ class Upload:
         self.record = record
 
     @asynccontextmanager
-    async def held(self, *, ends: Callable[[BaseException], bool] = lambda _: False) -> AsyncIterator[Job]:
+    async def held(self, *, ends: Callable[[BaseException], bool] = lambda _: False) -> AsyncIterator[ResumableJob]:
         """The job and the open file, held by the current task; whoever had them has left.
 
         On exit they are kept, unless the job was stopped for good or the error is one that `ends` it. Raises UploadGone
-        if the bytes are, UploadLocked, and what `Lease.hold` does.
+        if the bytes are, UploadLocked, and what `Lease.attach` does.
         """
-        hold = self.lease.hold()
-        async with hold as job:
+        attachment = self.lease.attach()
+        async with attachment as job:
             try:
                 async with AsyncExitStack() as stack:
                     try:
@@ -121,16 +140,16 @@ class Upload:
                     except UploadGone:
                         if self._is_over_elsewhere():
                             raise AlreadyFinished from None
-                        hold.given_up = True
+                        attachment.gives_up = True
                         raise
                     try:
                         yield job
                     except BaseException as error:
-                        hold.given_up = ends(error)
+                        attachment.gives_up = ends(error)
                         raise
             finally:  # it is closed, so what it has is known
                 if self.kept.size is not None:
-                    job.reset(self.kept.size)
+                    job.set_done(self.kept.size)
 
     async def _look_again(self) -> None:
         """It is open: go on from what there is, whoever had it before. Raises UploadGone if it is over."""
@@ -168,6 +187,12 @@ class Upload:
         except ServerError:  # it ends all the same
             await self.kept.discard()
 
+    async def abandon(self, why: BaseException) -> None:
+        """End the upload: its creation failed because of `why` before its client could know where it is."""
+        with suppress(HeadgateError):  # it has ended already, or another server has it
+            self.job.stop(Abandoned(why))
+            await self.job.wait_ended()
+
     async def probe(self) -> int:
         """Bytes that it has, durably: whoever was adding to it has left. Raises what `held` does."""
         async with self.held():
@@ -200,64 +225,18 @@ class Upload:
                 await self.note(length=length)
             if sender.checked:
                 await self.note(checked=start, durably=False)
-            job.go_on()
+            job.restart()
             body = sender.body(limit)
             with closing(body), sender.watch(job, body):
                 await sender.send_continue()
-                await self._take(job, body, sender, start)
+                await take_body(self, job, body, sender, start)
             await self.kept.sync()
             if sender.checked:
                 await self.note(checked=None, durably=False)
             if append.last and length is not None and self.offset != length:
                 raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")
             complete = self.whole if append.last is None else append.last
-            job.committed = complete and not self.record.partial
-
-    async def _take(self, job: Job, body: Body, sender: Sender, start: int) -> None:
-        """Write what comes. The hot path, with what it leaves behind when it is stopped."""
-        kept, gate, read, write, advance = self.kept, job.gate, body.read, self.kept.write, job.advance
-        before, data = start, _NOTHING
-        body.buffer.begin_file(start)
-        try:
-            while data := await read():
-                if gate.open:
-                    await write(data)
-                    advance(len(data))
-                else:
-                    await through(job, data, write)
-                before, data = kept.size or 0, _NOTHING
-            sender.check()
-        except BaseException as error:
-            if not (job.cause is not None and job.cause.final):
-                await uninterrupted(self._keep(job, body, sender, start, before, data, error))
-            raise
-
-    async def _keep(
-        self, job: Job, body: Body, sender: Sender, start: int, before: int, data: Data, error: BaseException
-    ) -> None:
-        """`error` stopped adding, while `data` was written after the first `before` bytes: keep what is here."""
-        kept = self.kept
-        if sender.checked or isinstance(error, TooLarge):
-            await kept.settle()
-            await kept.cut(start)
-            await self.note(checked=None, durably=False)
-            return
-        await kept.settle()
-        done = (kept.size or 0) - before
-        if done < 0:  # what came before it could not be written
-            return
-        rest = bytes(data[done:])
-        with suppress(HeadgateError):  # it may be why adding was stopped
-            rest += body.drain_buffered()
-            await kept.write(rest)
-            job.gate.charge(len(rest))
-            if isinstance(job.cause, Superseded) and job.gate.open:
-                # Its client has come back on another connection: what it sent on this one may be here in part.
-                with suppress(TimeoutError, Disconnected):
-                    async with asyncio.timeout(LONGEST):
-                        while data := await _soon(body):
-                            await kept.write(data)
-                            job.gate.charge(len(data))
+            job.all_received = complete and not self.record.partial
 
     async def secured(self) -> int:
         """Bytes that are durable now, while somebody adds to them."""
@@ -283,9 +262,3 @@ class Upload:
             self.finishing = asyncio.create_task(run())
             self.finishing.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self.finishing
-
-
-async def _soon(body: Body) -> Data:
-    """What is here already, or comes at once. Raises TimeoutError."""
-    async with asyncio.timeout(QUIET):
-        return await body.read()

@@ -12,7 +12,7 @@ async def through(job: Job, chunk: Data, move: Callable[[Data], Awaitable[None]]
     """Have `move` take all of `chunk`, as the gate of `job` lets it pass, and count it."""
     offset = 0
     while offset < len(chunk):
-        size = await job.gate.wait(len(chunk) - offset)
+        size = await job.gate.acquire(len(chunk) - offset)
         await move(chunk[offset : offset + size])
         job.advance(size)
         offset += size

@@ -10,7 +10,7 @@ import time
 from aiohttp import web
 
 from headgate.errors import HeadgateError, NotReady, ShuttingDown
-from headgate.jobs import Jobs
+from headgate.jobs import JobRegistry
 from headgate.storage import Storage
 from headgate.web.expect import deferred
 from headgate.web.responses import LingeringResponse, json_answer
@@ -29,7 +29,7 @@ HEALTH_ROUTES = frozenset({"healthz", "readyz"})
 class HealthRoutes:
     """The handlers of ``/healthz`` and ``/readyz``."""
 
-    def __init__(self, jobs: Jobs, storage: Storage) -> None:
+    def __init__(self, jobs: JobRegistry, storage: Storage) -> None:
         self._jobs = jobs
         self._storage = storage
         self._probed_at = float("-inf")

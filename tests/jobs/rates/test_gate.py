@@ -30,7 +30,7 @@ class Mover:
         while loop.time() < until:
             left = self.chunk
             while left:
-                size = await self.gate.wait(left)
+                size = await self.gate.acquire(left)
                 assert 0 < size <= left
                 left -= size
                 self.times.append(loop.time())
@@ -51,7 +51,7 @@ class Mover:
 
 def narrowed(rate: int) -> Gate:
     gate = Gate()
-    gate.narrow(rate)
+    gate.set_rate(rate)
     return gate
 
 
@@ -168,11 +168,11 @@ def test_a_rate_changes_at_once(monkeypatch, rates):
     async def main():
         loop = asyncio.get_running_loop()
         gate = Gate()
-        gate.narrow(before)
+        gate.set_rate(before)
         mover = Mover(gate, 256 * KIB, work=0.001)
         moving = asyncio.create_task(mover.run(4.2))
         await asyncio.sleep(2)
-        gate.narrow(after)
+        gate.set_rate(after)
         changed = loop.time()
         await moving
         return mover.between(changed + 0.1, changed + 2.1)
@@ -192,7 +192,7 @@ def test_a_stopped_job_takes_no_turn(monkeypatch):
         gates = [Gate() for _ in range(20)]
         for gate in gates:
             gate.join(throttle)
-        doomed = [asyncio.create_task(gate.pay(10 * MB)) for gate in gates[:-1]]
+        doomed = [asyncio.create_task(gate.acquire_all(10 * MB)) for gate in gates[:-1]]
         mover = Mover(gates[-1], 64 * KIB)
         moving = asyncio.create_task(mover.run(4))
         await asyncio.sleep(1)
@@ -209,10 +209,10 @@ async def test_an_open_gate_asks_nobody():
     """No rate, no pause: the hot path sees one attribute, and whoever asks all the same waits for nothing."""
     gate = Gate()
     assert gate.open
-    assert await gate.wait(12_345_678) == 12_345_678
-    gate.narrow(1)
+    assert await gate.acquire(12_345_678) == 12_345_678
+    gate.set_rate(1)
     assert not gate.open
-    gate.narrow(None)
+    gate.set_rate(None)
     gate.pause()
     assert not gate.open
     gate.resume()

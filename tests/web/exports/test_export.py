@@ -72,7 +72,7 @@ async def test_a_stored_file_comes_whole_with_its_length(server, size, encoding)
         assert response.status == 200
         assert response.content_length == size
         assert await response.read() == data
-    (job,) = server.jobs
+    (job,) = server.infos()
     assert (job.state, job.bytes_done, job.bytes_total) == (State.COMPLETED, size, size)
     assert response.headers["Job-Id"] == str(job.id)
     assert response.headers["Link"] == f'</jobs/{job.id}>; rel="status"'
@@ -117,7 +117,7 @@ async def test_a_bad_request_gets_a_clear_answer(server, caplog, name):
         assert response.status == status
         assert (await response.json(content_type=None))["code"] == code
     assert "Traceback" not in caplog.text
-    assert list(server.jobs) == []
+    assert server.infos() == []
 
 
 async def test_a_generated_export_comes_chunked_as_it_is_made(root, regime):
@@ -132,7 +132,7 @@ async def test_a_generated_export_comes_chunked_as_it_is_made(root, regime):
             for chunk in (b"1,2\n", b"", b"x" * 200_000, None):
                 rows.queue.put_nowait(chunk)
             assert await response.content.read() == b"1,2\n" + b"x" * 200_000
-        (job,) = server.jobs
+        (job,) = server.infos()
         assert (job.state, job.bytes_done, job.bytes_total) == (State.COMPLETED, 200_008, None)
         assert rows.ended.is_set()
 
@@ -222,8 +222,8 @@ async def test_an_export_that_fails_half_way_looks_truncated(root, regime, what,
             rows.queue.put_nowait(what)
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.content.read()
-        (job,) = server.jobs
-        await eventually(lambda: job.state.ended)
+        await eventually(lambda: not server.jobs.live(), "the end of the job")
+        (job,) = server.infos()
         assert (job.state, job.reason) == (State.FAILED, "export-failed")
         assert rows.ended.is_set()
 
@@ -238,8 +238,8 @@ async def test_a_generated_export_ends_when_its_client_goes(root, regime):
         await response.content.readany()
         response.close()
         await asyncio.wait_for(rows.ended.wait(), 20)
-        (job,) = server.jobs
-        await eventually(lambda: job.state.ended)
+        await eventually(lambda: not server.jobs.live(), "the end of the job")
+        (job,) = server.infos()
         assert (job.state, job.reason) == (State.FAILED, "disconnected")
 
 
@@ -250,7 +250,7 @@ async def test_a_stored_export_ends_when_its_client_goes(root, regime, caplog):
             file.truncate(200_000_000)
         response = await export(server, "big")
         await response.content.read(1000)
-        (job,) = server.jobs
+        (job,) = server.jobs.live()
         response.close()
         await eventually(lambda: job.state.ended)
         assert (job.state, job.reason) == (State.FAILED, "disconnected")
@@ -272,7 +272,7 @@ async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monk
         os.truncate(server.root / "a", left)
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()
-    (job,) = server.jobs
+    (job,) = server.infos()
     assert (job.state, job.reason) == (State.FAILED, "storage-failed")
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from faults.clients import head
-from headgate.jobs import State
+from headgate.jobs import Actor, State
 from headgate.transfer.outbound import sendfile
 from support import eventually, serving
 
@@ -56,7 +56,7 @@ async def test_not_a_byte_more_than_was_counted_leaves_after_a_pause(root, regim
         reader, writer = await ask(server, buffer=4096)
         job = await server.one_live_job()
         await eventually(lambda: job.bytes_done)
-        job.gate.narrow(rate)
+        job.gate.set_rate(rate)
         for _ in range(3):
             job.pause()
             moved = job.bytes_done
@@ -68,7 +68,7 @@ async def test_not_a_byte_more_than_was_counted_leaves_after_a_pause(root, regim
                 await asyncio.wait_for(reader.read(1), 0.05)
             job.resume()
             await eventually(lambda moved=moved: job.bytes_done > moved)
-        job.gate.narrow(None)
+        job.gate.set_rate(None)
         assert await all_of(reader, len(data)) == data
         await job.wait_ended()
         assert (job.state, job.bytes_done) == (State.COMPLETED, SIZE)
@@ -87,10 +87,10 @@ async def test_a_rate_holds_at_once_whatever_was_granted_before(root, regime, da
             await all_of(reader, job.bytes_done)
             job.resume()
         else:
-            job.gate.narrow(10**9)
+            job.gate.set_rate(10**9)
             await all_of(reader, job.bytes_done)
         await eventually(lambda: job.bytes_done > 500_000)
-        job.gate.narrow(1000)
+        job.gate.set_rate(1000)
         moved = job.bytes_done
         with suppress(TimeoutError):
             await asyncio.wait_for(all_of(reader), 0.5)
@@ -113,7 +113,7 @@ async def test_where_the_kernel_cannot_or_cannot_any_more_the_rest_is_read(serve
     monkeypatch.setattr(os, "sendfile", failing)
     async with server.client.get(server.url + "/files/a") as response:
         assert await response.read() == data
-    (job,) = server.jobs
+    (job,) = server.infos()
     assert (job.state, job.bytes_done) == (State.COMPLETED, SIZE)
 
 
@@ -136,8 +136,8 @@ async def test_a_connection_that_breaks_is_a_disconnect(server, data, monkeypatc
     monkeypatch.setattr(os, "sendfile", broken)
     reader, writer = await ask(server)
     assert await all_of(reader) == b""
-    (job,) = server.jobs
-    await job.wait_ended()
+    await eventually(lambda: not server.jobs.live(), "the end of the job")
+    (job,) = server.infos()
     assert (job.state, job.reason) == (State.FAILED, "disconnected")
     assert "Traceback" not in caplog.text
     writer.close()
@@ -150,7 +150,7 @@ async def test_a_terminated_export_leaves_no_descriptor_and_nobody_waiting(root,
         job = await server.one_live_job()
         await eventually(lambda: job.bytes_done)
         before = len(os.listdir("/proc/self/fd"))
-        await server.jobs.terminate(job, by="somebody")
+        await server.jobs.terminate(job, by=Actor("somebody"))
         # Its socket, the socket's second descriptor and the file are gone.
         await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before - 3)
         with suppress(ConnectionError):

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from headgate.errors import Terminated
-from headgate.jobs import Job
+from headgate.jobs import ResumableJob
 from headgate.storage.local.partial import partial_file as kept_module
 from support import eventually, serving
 from tus import call, create, held, job_id, named, patch
@@ -48,16 +48,16 @@ async def test_a_terminate_that_ends_nothing_is_no_success(root, monkeypatch, up
 async def test_every_waiter_learns_of_the_refusal(root, monkeypatch):
     """Also where somebody else tells the job to end right when the refusal comes: no terminate answers for a job that
     lives."""
-    retract, again = Job.retract, []
+    cancel_stop, again = ResumableJob.cancel_stop, []
 
-    def retract_and_stop(self, refusal):
-        retract(self, refusal)
+    def cancel_stop_and_stop(self, stop_error):
+        cancel_stop(self, stop_error)
         if not again:  # as a request does that was waiting for its turn of the loop
             again.append(asyncio.create_task(call(second, "DELETE", f"/jobs/{self.id}")))
             self.stop(Terminated("somebody else"))
 
     async with locked(root, monkeypatch, 1) as (second, (id_,)):
-        monkeypatch.setattr(Job, "retract", retract_and_stop)
+        monkeypatch.setattr(ResumableJob, "cancel_stop", cancel_stop_and_stop)
         answers = await asyncio.gather(*(call(second, "DELETE", f"/jobs/{id_}") for _ in range(3)))
         answers.append(await again[0])
         assert [answer.status for answer in answers] == [423] * 4

@@ -48,8 +48,8 @@ async def test_several_files_come_as_a_zip(server, compress):
     assert (status, headers["Content-Type"]) == (200, "application/zip")
     assert 'filename="files.zip"' in headers["Content-Disposition"]
     assert list(content(body).items()) == list(FILES.items())
-    (job,) = server.jobs
-    assert (job.state, job.names, job.bytes_done) == (State.COMPLETED, list(FILES), len(body))
+    (job,) = server.infos()
+    assert (job.state, job.names, job.bytes_done) == (State.COMPLETED, tuple(FILES), len(body))
     assert job.bytes_total == (None if compress else len(body))
     assert (len(body) < 701_000) == compress
 
@@ -78,7 +78,7 @@ async def test_a_form_asks_for_one_too(server):
 async def test_what_cannot_be_a_zip_is_refused_before_its_first_byte(server, wanted, status, code):
     got, _, body = await export(server, json=wanted)
     assert (got, code in body.decode()) == (status, True)
-    assert not list(server.jobs)
+    assert not server.infos()
 
 
 async def test_a_zip_is_held_and_ended_like_any_other_export(server, root):

@@ -92,7 +92,7 @@ async def test_a_field_that_does_not_parse_is_refused_before_the_body(server, fi
     """Nothing of the body is read, and no job begins."""
     status, answer = await post(server, form(part("a", DATA)), **{field: "sha-256=nonsense"})
     assert (status, answer["code"]) == (400, "malformed-request")
-    assert list(server.jobs) == []
+    assert server.infos() == []
 
 
 async def test_a_refused_digest_comes_before_anybody_is_asked(root):

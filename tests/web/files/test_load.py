@@ -78,7 +78,7 @@ async def test_owners_that_have_no_jobs_any_more_are_forgotten(root):
     async with busy(root) as (server, _):
         for number in range(50):
             await ask(server, f"user{number}")
-        assert set(server.jobs._places._live_of) == {"alice"}
+        assert set(server.jobs._admission._live_by_owner) == {"alice"}
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])

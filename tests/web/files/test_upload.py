@@ -45,7 +45,7 @@ async def test_several_files_are_one_job_published_together(server):
         answer = await response.json()
     assert answer["files"] == [{"name": "a", "size": 1}, {"name": "b", "size": 2}, {"name": "c", "size": 0}]
     assert server.published() == {"a": b"1", "b": b"22", "c": b""}
-    assert len(list(server.jobs)) == 1
+    assert len(server.infos()) == 1
 
 
 async def test_several_files_are_not_published_if_one_cannot_be(server):
@@ -252,7 +252,7 @@ async def test_a_client_that_sends_nothing_is_told_and_leaves_nothing(root):
         status, body, _ = await upload.response
         assert (status, body["code"]) == (408, "idle-timeout")
         assert server.staged() == []
-        (job,) = server.jobs
+        (job,) = server.infos()
         assert (job.state, job.reason) == (State.FAILED, "idle-timeout")
 
 
@@ -325,7 +325,7 @@ async def test_users_do_not_get_in_without_a_name(team):
     response = await team.upload("a", b"x")
     assert await problem(response) == (401, "unauthorized")
     assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert list(team.jobs) == []
+    assert team.infos() == []
     assert (await team.upload("a", b"x", headers=as_user("alice"))).status == 201
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from headgate import State
+from headgate import Actor, State
 from headgate.web.jobs.event_routes import EventRoutes
 from support import HeldUpload, as_user, eventually, file_form, part, serving, token_users
 
@@ -169,7 +169,7 @@ async def test_nothing_is_missed_while_one_was_away(server):
     job = await upload.began(990)
     async with watching(server) as events:
         await events.next("snapshot")
-    await server.jobs.terminate(job, by="somebody")
+    await server.jobs.terminate(job, by=Actor("somebody"))
     async with watching(server) as events:
         (told,) = (await events.next("snapshot"))["jobs"]
         assert (told["state"], told["ended_by"]) == ("terminated", "somebody")
@@ -182,26 +182,27 @@ async def test_a_watcher_that_does_not_keep_up_is_told_everything_anew(root, reg
         upload = HeldUpload(server)
         upload.send(OPEN)
         job = await upload.began(990)
-        job.names[0] = "n" * 200_000  # so that few events fill the sockets between
+        job.names = ("n" * 200_000,)  # so that few events fill the sockets between
         async with watching(server) as events:
             await events.next("snapshot")
             events.response.connection.transport.pause_reading()
-            (watcher,) = (watcher for each in _watchers(server) for watcher in each)
+            (watcher,) = (stream for each in _watchers(server) for stream in each.streams)
             began = time.monotonic()
-            while not watcher.anew:
+            while not watcher.wants_snapshot:
                 job.pause()
                 job.resume()
                 await asyncio.sleep(0)
                 assert len(watcher.events) <= 10
                 assert time.monotonic() - began < 20
-            job.narrow(12345)
+            job.set_rate(12345)
             events.response.connection.transport.resume_reading()
             await eventually(lambda: sum(kind == "snapshot" for kind, _ in events.all) > 1, "a second snapshot")
             await eventually(lambda: events.all[-1][1].get("jobs", [events.all[-1][1]])[0]["limit"] == 12345)
 
 
 def _watchers(server):
-    (routes,) = (each.__self__ for each in server.jobs._watchers if isinstance(each.__self__, EventRoutes))
+    handlers = (getattr(route.handler, "__self__", None) for route in server.app.router.routes())
+    (routes,) = {each for each in handlers if isinstance(each, EventRoutes)}
     return routes._audiences.values()
 
 
@@ -214,16 +215,16 @@ async def test_a_watcher_that_was_behind_is_told_of_progress_that_it_missed(root
         await eventually(lambda: len(server.jobs.live()) == 2)
         job, noisy = server.jobs.live()
         await eventually(lambda: min(job.bytes_done, noisy.bytes_done) >= 990)
-        noisy.names[0] = "n" * 500_000
+        noisy.names = ("n" * 500_000,)
         async with watching(server) as events:
             await events.next("snapshot")
             events.response.connection.transport.pause_reading()
-            (watcher,) = (watcher for each in _watchers(server) for watcher in each)
-            await eventually(lambda: noisy.narrow((noisy.limit or 0) + 1) or len(watcher.events) > 3, "a queue")
+            (watcher,) = (stream for each in _watchers(server) for stream in each.streams)
+            await eventually(lambda: noisy.set_rate((noisy.limit or 0) + 1) or len(watcher.events) > 3, "a queue")
             (upload if server.jobs.live()[0] is job else other).send(b"x" * 30_000)
             await eventually(lambda: max(job.bytes_done, noisy.bytes_done) > 30_000)
             moved = job if job.bytes_done > 30_000 else noisy
-            await eventually(lambda: watcher.missed, "progress that was missed")
+            await eventually(lambda: watcher.lacks_progress, "progress that was missed")
             events.response.connection.transport.resume_reading()
 
             def last():
@@ -242,9 +243,9 @@ async def test_what_is_told_anew_is_not_told_before(server):
     await upload.began(990)
     async with watching(server) as events:
         await events.next("snapshot")
-        (watcher,) = (watcher for each in _watchers(server) for watcher in each)
-        watcher.anew = True
-        watcher.tell("job", "{}")
+        (watcher,) = (stream for each in _watchers(server) for stream in each.streams)
+        watcher.wants_snapshot = True
+        watcher.add("job", "{}")
         assert not watcher.events
 
 
@@ -255,14 +256,14 @@ async def test_a_watcher_that_takes_nothing_is_let_go(root, regime):
         upload = HeldUpload(server)
         upload.send(OPEN)
         job = await upload.began(990)
-        job.names[0] = "n" * 500_000
+        job.names = ("n" * 500_000,)
         async with watching(server) as events:
             await events.next("snapshot")
             events.response.connection.transport.pause_reading()
 
             def gone():
                 if not job.state.ended:
-                    job.narrow((job.limit or 0) + 1)
+                    job.set_rate((job.limit or 0) + 1)
                 return not _watchers(server)
 
             await eventually(gone, "the end of the watcher")

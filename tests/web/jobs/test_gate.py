@@ -267,7 +267,7 @@ async def test_an_export_can_be_paused_before_its_first_byte(root, regime, kind)
     """Its client named it: it is held before anything was asked for."""
     async with serving(root, handler_cancellation=regime, exports={"generated": Rows(1)}) as server:
         (root / "stored").write_bytes(b"")
-        server.jobs.watch(lambda job: job.pause() if job.state is State.RUNNING and not resumed else None)
+        server.jobs.listen(lambda job, by: job.pause() if job.state is State.RUNNING and not resumed else None)
         resumed = False
         export = asyncio.create_task(server.client.post(server.url + "/export", json={"filename": kind}))
         job = await server.one_live_job()
@@ -325,7 +325,7 @@ async def test_live_jobs_share_a_rate(root, limit):
             transfer.task.cancel()
         await asyncio.gather(*(transfer.task for transfer in transfers), return_exceptions=True)
         await eventually(lambda: not server.jobs.live())
-        assert server.jobs._owner_throttles == {}
+        assert server.jobs.rates._by_owner == {}
 
 
 REFUSED = [

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from headgate import Config, create_app
 from headgate.errors import JobNotFound
-from headgate.web.jobs.job_routes import parse_job_id
+from headgate.web.jobs.job_ids import parse_job_id
 from support import HeldUpload, as_user, form, part, serving, token_users
 
 FIELDS = [

@@ -10,7 +10,7 @@ from faults.apart import Monitor
 from faults.clients import connected, head
 from faults.machine import machine
 from headgate import Config, Kind
-from headgate.web.jobs import event_routes as events_module
+from headgate.cluster import local_directory
 from support import as_user, serving, token_users
 
 
@@ -144,7 +144,7 @@ async def test_what_many_are_told_of_many_jobs_comes_in_pieces(root, owners, job
                 job.advance(1000 * round_)
                 if not number % 50:
                     await asyncio.sleep(0)
-            await asyncio.sleep(events_module.PROGRESS)
+            await asyncio.sleep(local_directory.PROGRESS_SECONDS)
         windows = monitor.take()
     longest = sorted(max((stall.less(stood) for stall in window), default=0.0) for window in windows)
     assert longest[-2] < 0.05, [f"{each:.3f}" for each in longest]

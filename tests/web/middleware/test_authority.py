@@ -45,7 +45,7 @@ async def test_a_host_that_is_none_is_refused(server, host):
         assert (reply.status, reply.code) == (400, "malformed-request")
         assert "Location" not in reply.headers
     assert server.published() == {}
-    assert not list(server.jobs)
+    assert not server.infos()
 
 
 @pytest.mark.parametrize("target", ["/healthz", "/", "/nothing", "/session"])

@@ -33,6 +33,6 @@ async def test_a_client_that_is_gone_before_it_may_go_on_is_a_disconnect(root, p
             await eventually(lambda: requests[0].transport is None, "the end of the connection")
             gone.set()
             await eventually(lambda: not server.runner.server.connections, "the end of the handler")
-        assert [(job.state, job.reason) for job in server.jobs] in ([], [("failed", "disconnected")])
+        assert [(job.state, job.reason) for job in server.infos()] in ([], [("failed", "disconnected")])
         assert server.staged() == []
     assert faults == []

@@ -54,7 +54,7 @@ async def test_a_coding_that_we_do_not_know_is_not_implemented(server, call, cod
         assert b"cow" not in reply.body
         assert await line.ended()
     assert server.published() == {"there": b"there"}
-    assert not list(server.jobs)
+    assert not server.infos()
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ async def ietf(server):
     return (await call(server, "POST", "/upload?filename=a", headers, data=b"123")).status
 
 
-def breaks(job):
+def breaks(job, by):
     raise RuntimeError("a watcher that breaks")
 
 
@@ -73,8 +73,8 @@ async def test_a_watcher_that_raises_breaks_no_transition(root, regime, send, ca
     """The upload is published, its job has completed and its place is free; others are told, and the log tells."""
     async with serving(root, handler_cancellation=regime, config={"max_jobs_per_owner": 1}) as server:
         told = []
-        server.jobs.watch(breaks)
-        server.jobs.watch(lambda job: told.append(job.state))
+        server.jobs.listen(breaks)
+        server.jobs.listen(lambda job, by: told.append(job.state))
         for _ in range(2):
             assert await send(server) in (201, 204)
             assert server.published() == {"a": b"123"}
@@ -87,7 +87,7 @@ async def test_a_watcher_that_raises_breaks_no_transition(root, regime, send, ca
 async def test_a_watcher_that_raises_holds_up_no_terminate(root, regime):
     """What is terminated, paused or resumed is so, whoever is told of it."""
     async with serving(root, handler_cancellation=regime) as server:
-        server.jobs.watch(breaks)
+        server.jobs.listen(breaks)
         upload = HeldUpload(server)
         upload.send(part("a", b"x" * 1000)[:800])
         job = await upload.began(1)

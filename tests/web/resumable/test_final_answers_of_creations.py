@@ -83,11 +83,11 @@ async def test_a_creation_that_is_terminated_at_any_moment_is_told_so(root, send
                 await asyncio.sleep(0)
             return await call(server, "DELETE", f"/jobs/{job.id}")
 
-        def changed(job):
-            if not ending and job.names == ["a"] and not job.state.ended:
+        def changed(job, by):
+            if not ending and job.names == ("a",) and not job.state.ended:
                 ending[job] = asyncio.create_task(end(job, turns))
 
-        server.jobs.watch(changed)
+        server.jobs.listen(changed)
         for turns in range(30):
             answer = await send(server)
             ((job, task),) = ending.items()

@@ -51,7 +51,7 @@ async def test_between_its_requests_an_upload_is_interrupted_and_keeps_its_bytes
     await eventually(lambda: job.state is State.INTERRUPTED)
     assert job.bytes_done == 3
     await patch(server, url, 3, b"4567890")
-    assert (job.state, job.bytes_done, job.names, job.reason) == (State.COMPLETED, 10, ["a"], None)
+    assert (job.state, job.bytes_done, job.names, job.reason) == (State.COMPLETED, 10, ("a",), None)
 
 
 async def test_a_lost_connection_loses_nothing_that_arrived(server):
@@ -143,7 +143,7 @@ async def test_a_rate_is_kept_though_its_client_comes_again_and_again(server):
     """What had arrived when a request ended is kept, and paid for by the next."""
     url = await create(server, 10**8)
     job = await server.one_live_job()
-    job.narrow(10**6)
+    job.set_rate(10**6)
     began = time.monotonic()
     for _ in range(5):
         at = await offset(server, url)
@@ -283,7 +283,7 @@ async def test_it_goes_on_after_a_restart(root):
     async with serving(root, authenticate=token_users) as server:
         (job,) = server.jobs.live()
         assert (str(job.id), job.owner, job.state) == (job_id(url), "alice", State.INTERRUPTED)
-        assert (job.bytes_done, job.bytes_total, job.names) == (3, 10, ["a"])
+        assert (job.bytes_done, job.bytes_total, job.names) == (3, 10, ("a",))
         path = f"/tus/{job_id(url)}"
         assert (await call(server, "HEAD", path, as_user("bob"))).status == 404
         head = await call(server, "HEAD", path, as_user("alice"))
@@ -370,7 +370,7 @@ async def test_another_server_on_the_same_root_can_take_it_over(root):
         assert (await patch(second, path, 5, b"67890")).status == 204
         assert second.published() == {"a": b"1234567890"}
         assert await offset(first, path) == 10
-        assert (first.jobs.live(), job.state, job.names) == ([], State.COMPLETED, ["a"])
+        assert (first.jobs.live(), job.state, job.names) == ([], State.COMPLETED, ("a",))
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"owner": 1}'])
@@ -396,7 +396,7 @@ async def test_an_upload_that_nobody_adds_to_expires(root):
             await eventually(lambda: len(server.jobs.live()) == 1)
             answer = await call(server, "HEAD", url)
             assert (answer.status, answer["Upload-Offset"]) == (410, None)
-            assert server.jobs.get(server_id(url)).reason == "expired"
+            assert server.jobs.find(server_id(url)).reason == "expired"
             assert not running.done()
         await eventually(lambda: not server.jobs.live())
         assert server.staged() == []

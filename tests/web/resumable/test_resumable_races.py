@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from headgate.errors import StorageFailed, Terminated
-from headgate.jobs import State
+from headgate.jobs import Actor, State
 from headgate.storage.local.incoming.staged_file import LocalStagedFile
 from headgate.storage.local.partial.partial_file import LocalPartialFile
 from support import as_user, eventually, serving, token_users
@@ -50,7 +50,7 @@ async def test_terminate_while_a_request_closes_the_file(root, regime, monkeypat
         assert server.staged() == []
         await task
         monkeypatch.undo()
-        assert server.jobs.get(id_of(url)).state is State.TERMINATED
+        assert server.jobs.find(id_of(url)).state is State.TERMINATED
         assert (await patch(server, url, 3, b"4567890")).status == 410
         assert (server.published(), server.staged()) == ({}, [])
 
@@ -61,14 +61,14 @@ async def test_terminate_between_handing_on_and_waking(root):
         url = await create(server, 10)
         job = server.jobs.get(id_of(url))
 
-        def changed(changed):
+        def changed(changed, by):
             if changed.state is State.INTERRUPTED and changed.reason == "superseded":
                 asyncio.get_running_loop().call_soon(job.stop, Terminated("x"))
 
         with held(b"123") as body:
             one = asyncio.create_task(patch(server, url, 0, body))
             await eventually(lambda: job.bytes_done == 3)
-            server.jobs.watch(changed)
+            server.jobs.listen(changed)
             await asyncio.gather(one, call(server, "HEAD", url))
         await job.wait_ended()
         assert (job.state, server.staged()) == (State.TERMINATED, [])
@@ -155,7 +155,7 @@ async def test_requests_of_every_kind_at_random_break_nothing(root, regime):
         await asyncio.gather(*(some() for _ in range(8)))
         assert statuses <= {200, 201, 204, 404, 409, 410, 423}
         if live := server.jobs.live():
-            await server.jobs.terminate(*live, by="root")
+            await server.jobs.terminate(*live, by=Actor("root"))
         assert (server.staged(), server.jobs.live(), server.storage.ledger.total) == ([], [], 0)
 
 
@@ -285,7 +285,7 @@ async def test_two_that_are_made_of_the_same_part(root, monkeypatch):
         await patch(server, part, 0, b"aaa")
         final = {"Upload-Concat": f"final;{part}", "Job-Id": str(uuid4())} | named("second")
         second = asyncio.create_task(call(server, "POST", "/tus/", final))
-        await eventually(lambda: any(job.names == ["second"] and job.task for job in server.jobs.live()))
+        await eventually(lambda: any(job.names == ("second",) and job.task for job in server.jobs.live()))
         first = await call(server, "POST", "/tus/", {"Upload-Concat": f"final;{part}"} | named("first"))
         may.set()
         assert (first.status, (await second).status) == (201, 410)

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from headgate.app import JOBS, create_app
+from headgate.app import REGISTRY, create_app
 from headgate.cli.server.logging_setup import set_up_logging
 from headgate.config import Config
 from headgate.errors import ConfigError
 from headgate.http1 import Listener
-from headgate.web.jobs.job_routes import JOB
+from headgate.web.jobs.job_links import JOB
 from headgate.web.middleware.auth import Authenticate, Tokens, anonymous_user, is_loopback, local_user
 
 __all__ = ["ServeOptions", "serve", "settle_memory"]
@@ -124,7 +124,7 @@ async def _drain(
     app: web.Application, config: Config, runner: web.AppRunner, listener: Listener, hurry: asyncio.Event
 ) -> None:
     """Let running jobs end while the listening socket still answers, until they have, or `hurry` is set."""
-    jobs = app[JOBS]
+    jobs = app[REGISTRY]
     if running := len(jobs.live()):
         logger.info("draining %d jobs for at most %g s; a second signal ends them", running, config.drain_timeout)
     waits = [asyncio.create_task(jobs.drain(config.drain_timeout)), asyncio.create_task(hurry.wait())]

@@ -3,7 +3,7 @@
 __all__ = ["Meter"]
 
 #: Seconds over which a rate is measured: long enough to be steady, short enough to show what happens now.
-WINDOW = 1.0
+RATE_WINDOW_SECONDS = 1.0
 
 
 class Meter:
@@ -23,13 +23,13 @@ class Meter:
         self.total += size
         self._window += size
         self.last = now
-        if now - self._since >= WINDOW:
+        if now - self._since >= RATE_WINDOW_SECONDS:
             self._rate = self._window / (now - self._since)
             self._since = now
             self._window = 0
 
     def restart(self, now: float) -> None:
-        """Nothing was to move until now: measure anew."""
+        """The job has been paused or interrupted until `now`: measure its rate anew."""
         self._since, self._window, self._rate = now, 0, None
 
     def rate(self, now: float) -> float:
@@ -39,6 +39,6 @@ class Meter:
         rate.
         """
         age = now - self._since
-        if self._rate is None or age > WINDOW:
+        if self._rate is None or age > RATE_WINDOW_SECONDS:
             return self._window / age if age > 0 else 0.0
         return self._rate

@@ -82,7 +82,7 @@ async def receive(
     async for file in files:
         rule = rule or on_conflict()
         name = check_name(file.filename)
-        job.names.append(name)
+        job.names += (name,)
         if name in reserved:
             raise NameTaken(f"{name!r} is the name of a generated export.")
         staged = await stage.create(name, rule)
@@ -112,7 +112,7 @@ async def receive(
         await stage.sync()
     await approve(job, received, on_received)
     published = await stage.publish(rule, expect)
-    job.names[:] = [each.entry.name for each in published]
+    job.names = tuple(each.entry.name for each in published)
     job.complete()
     return [
         ReceivedFile(each.entry.name, file.size, file.digests, each)

@@ -51,7 +51,7 @@ async def sendfile(
             size = min(WINDOW, end - sending.at)
             free = job.gate.open
             if not free:
-                size = await job.gate.wait(min(size, MOST))  # what was granted goes, though the rate falls
+                size = await job.gate.acquire(min(size, MOST))  # what was granted goes, though the rate falls
                 free = job.gate.open
             await source.ready(sending.at, size)
             await sending.up_to(sending.at + size, waited, free=free)

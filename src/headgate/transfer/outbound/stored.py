@@ -87,7 +87,7 @@ async def send_stored(
             while sent < end:
                 size = min(READ_SLICE, end - sent)
                 if not job.gate.open:
-                    size = await job.gate.wait(size)
+                    size = await job.gate.acquire(size)
                 chunk = await _read(source, sent, size)
                 await job.gate.opened()
                 with waited:
@@ -95,7 +95,7 @@ async def send_stored(
                 job.advance(len(chunk))
                 sent += len(chunk)
         tail = await _read(source, last.start + last.length - held, held)
-        await job.gate.pay(held)
+        await job.gate.acquire_all(held)
         await flush(request, waited)
         await job.gate.opened()
         job.finish()

@@ -12,7 +12,7 @@ from headgate.config import Config
 from headgate.errors import InvalidOption, MalformedRequest, TooLarge, UnsupportedMedia
 from headgate.names import check_name
 from headgate.transfer.inbound.content import media_type
-from headgate.web.jobs.job_routes import parse_job_id
+from headgate.web.jobs.job_ids import parse_job_id
 from headgate.web.json_body import parse_json, read_text
 
 __all__ = ["ExportRequest", "read_export_request"]

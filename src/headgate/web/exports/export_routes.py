@@ -12,9 +12,10 @@ from uuid import UUID
 
 from aiohttp import hdrs, web
 
+from headgate.cluster import JobDirectory
 from headgate.config import Config
 from headgate.errors import ConfigError, InvalidOption, NothingExporting
-from headgate.jobs import Job, Jobs, Kind
+from headgate.jobs import Job, JobRegistry, Kind
 from headgate.names import check_name
 from headgate.storage import Entry, Storage
 from headgate.transfer.outbound.generated import send_generated
@@ -26,7 +27,9 @@ from headgate.web.exports.export_request import ExportRequest, read_export_reque
 from headgate.web.exports.file_digests import Digests
 from headgate.web.exports.range_selection import SAFE, RangeSelection
 from headgate.web.files.preconditions import is_known, validators
-from headgate.web.jobs.job_routes import JOB, job_headers, requested_job_id, terminate_own
+from headgate.web.jobs.job_ids import requested_job_id
+from headgate.web.jobs.job_links import JOB, job_headers
+from headgate.web.jobs.job_routes import terminate_own
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse
 from headgate.wire.digest_fields import format_digests, parse_wish
@@ -78,9 +81,17 @@ def _returns_iterator(function: object) -> bool:
 class ExportRoutes:
     """The handlers of ``/export``."""
 
-    def __init__(self, config: Config, jobs: Jobs, storage: Storage, exports: Mapping[str, Export]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        jobs: JobRegistry,
+        directory: JobDirectory,
+        storage: Storage,
+        exports: Mapping[str, Export],
+    ) -> None:
         self._config = config
         self._jobs = jobs
+        self._directory = directory
         self._storage = storage
         self._exports = exports
         self._digests = Digests()
@@ -159,12 +170,19 @@ class ExportRoutes:
             return web.Response(headers=headers)
 
     async def terminate(self, request: web.Request) -> LingeringResponse:
-        return await terminate_own(request, self._jobs, Kind.EXPORT, NothingExporting)
+        return await terminate_own(request, self._directory, Kind.EXPORT, NothingExporting)
 
     def _job(
         self, request: web.Request, id_: UUID | None, *names: str, size: int | None = None
     ) -> AbstractAsyncContextManager[Job]:
-        return self._jobs.run(Kind.EXPORT, owner=request[USER].name, id=id_, names=names, bytes_total=size)
+        return self._jobs.run(
+            Kind.EXPORT,
+            owner=request[USER].name,
+            id=id_,
+            names=names,
+            bytes_total=size,
+            address=request.remote,
+        )
 
     @contextlib.contextmanager
     def _watch(self, job: Job, request: web.Request) -> Iterator[ClientWait]:

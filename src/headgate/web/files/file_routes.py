@@ -18,7 +18,7 @@ from headgate.web.exports.export_routes import ExportRoutes
 from headgate.web.fair_semaphore import FairSemaphore
 from headgate.web.files.preconditions import expectation
 from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
-from headgate.web.jobs.job_routes import requested_job_id
+from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_answer, rfc3339
 

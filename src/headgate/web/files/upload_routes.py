@@ -10,9 +10,10 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from headgate.cluster import JobDirectory
 from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
-from headgate.jobs import Job, Jobs, Kind
+from headgate.jobs import Job, JobRegistry, Kind
 from headgate.storage import Expect, Storage, expect_anything
 from headgate.transfer.inbound.multipart import Form
 from headgate.transfer.inbound.raw import Raw
@@ -21,7 +22,10 @@ from headgate.transfer.watchdog import Watchdog
 from headgate.web.expect import deferred, send_continue
 from headgate.web.files.preconditions import expectation, validators
 from headgate.web.files.url_names import FILE_PATH, name_in_path
-from headgate.web.jobs.job_routes import JOB, job_headers, job_json, job_url, requested_job_id, terminate_own
+from headgate.web.jobs.job_ids import requested_job_id
+from headgate.web.jobs.job_json import job_json
+from headgate.web.jobs.job_links import JOB, job_headers, job_url
+from headgate.web.jobs.job_routes import terminate_own
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_answer
 from headgate.wire.digest_fields import format_digests
@@ -37,7 +41,8 @@ class UploadRoutes:
     def __init__(
         self,
         config: Config,
-        jobs: Jobs,
+        jobs: JobRegistry,
+        directory: JobDirectory,
         storage: Storage,
         *,
         reserved: frozenset[str],
@@ -46,6 +51,7 @@ class UploadRoutes:
     ) -> None:
         self._config = config
         self._jobs = jobs
+        self._directory = directory
         self._storage = storage
         self._reserved = reserved
         self._on_received = on_received
@@ -68,7 +74,7 @@ class UploadRoutes:
 
         on_conflict()  # a bad option in the URL is refused before the body
         job, files = await self.take(request, form, on_conflict)
-        body = job_json(job) | {"files": [file_json(file) for file in files]}
+        body = job_json(job.info()) | {"files": [file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
         return json_answer(body, status=201, headers=headers)
 
@@ -89,7 +95,7 @@ class UploadRoutes:
         assert file.published is not None
         status = 200 if file.published.replaced else 201
         headers = job_headers(request, job) | validators(file.published.entry).headers()
-        return json_answer(job_json(job) | {"files": [file_json(file)]}, status=status, headers=headers)
+        return json_answer(job_json(job.info()) | {"files": [file_json(file)]}, status=status, headers=headers)
 
     async def take(
         self,
@@ -100,7 +106,9 @@ class UploadRoutes:
     ) -> tuple[Job, list[ReceivedFile]]:
         """Receive the files of `source` and publish them, as one job."""
         config = self._config
-        async with self._jobs.run(Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request)) as job:
+        async with self._jobs.run(
+            Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request), address=request.remote
+        ) as job:
             request[JOB] = job
             with (
                 contextlib.closing(source),
@@ -127,7 +135,7 @@ class UploadRoutes:
         return job, files
 
     async def terminate(self, request: web.Request) -> LingeringResponse:
-        return await terminate_own(request, self._jobs, Kind.UPLOAD, NothingUploading)
+        return await terminate_own(request, self._directory, Kind.UPLOAD, NothingUploading)
 
 
 def file_json(file: ReceivedFile) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from headgate.config import Config
 from headgate.errors import Busy, ExportFailed, HeadgateError, NotReady, RangeNotSatisfiable, ServerError, Unauthorized
-from headgate.web.jobs.job_routes import JOB, job_headers
+from headgate.web.jobs.job_links import JOB, job_headers
 from headgate.web.middleware.message import check_message, has_faulty_framing
 from headgate.web.responses import LingeringResponse
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from aiohttp import hdrs, web
 
 from headgate.web.expect import deferred
-from headgate.web.jobs.job_routes import public_path
+from headgate.web.jobs.job_links import public_path
 from headgate.web.responses import LingeringResponse
 from headgate.wire.conditions import CONDITIONS, Validators, is_not_modified
 from headgate.wire.fields import field_values

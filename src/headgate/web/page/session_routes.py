@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from headgate.config import Config
 from headgate.errors import MalformedRequest, Unauthorized
 from headgate.web.expect import deferred
-from headgate.web.jobs.job_routes import public_path
+from headgate.web.jobs.job_links import public_path
 from headgate.web.json_body import parse_json, read_text
 from headgate.web.middleware.auth import Authenticate, Tokens, User, check_origin, cookie_name, identify
 from headgate.web.responses import LingeringResponse, json_answer

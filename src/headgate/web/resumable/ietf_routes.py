@@ -29,10 +29,13 @@ from headgate.transfer.inbound.receive import ReceivedFile
 from headgate.web.expect import deferred
 from headgate.web.files.upload_routes import file_json, requested_rule
 from headgate.web.files.url_names import name_in_query
-from headgate.web.jobs.job_routes import JOB, job_headers, job_json, job_url, requested_job_id
+from headgate.web.jobs.job_access import requesting_actor
+from headgate.web.jobs.job_ids import requested_job_id
+from headgate.web.jobs.job_json import job_json
+from headgate.web.jobs.job_links import job_headers, job_url
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_answer, tell
-from headgate.web.resumable.requests import RequestSender, absolute, final, find, seconds_left
+from headgate.web.resumable.requests import RequestSender, absolute, final, find, seconds_left, set_job
 from headgate.wire.digest_fields import parse_digests, parse_wish
 from headgate.wire.fields import field_value, field_values
 from headgate.wire.ietf import CONTENT_TYPE, FIELDS, Dialect, format_limits
@@ -110,11 +113,11 @@ class IetfRoutes:
         append.agreed(0, sender.length, None)  # what cannot be need not be begun
         id_ = requested_job_id(request)
         try:
-            upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
+            upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_, address=request.remote)
         except TooLarge:
             tell(request, {LIMIT: format_limits({"max-size": self._config.max_file_size})})
             raise
-        request[JOB] = upload.job
+        set_job(request, upload)
         headers = {hdrs.LOCATION: self._url(request, upload)} | self._limits(dialect, upload)
         try:
             await sender.interim(headers)
@@ -122,10 +125,9 @@ class IetfRoutes:
                 status=201, headers=headers | self._progress(request, dialect, upload)
             )
         except BaseException as error:
-            published = upload.finishing is not None or upload.job.committed or upload.job.state.ended
-            if id_ is None and dialect.version is None and not published:
+            if id_ is None and dialect.version is None and not upload.is_being_completed:
                 # Its client was not told where it is.
-                await self._uploads.abandon(upload, error)
+                await upload.abandon(error)
             raise
 
     async def _take(
@@ -135,7 +137,7 @@ class IetfRoutes:
         sender.upload = upload
         try:
             await upload.append(append, sender, self._config)
-            if not upload.job.committed:
+            if not upload.job.all_received:
                 return None
             tell(request, dialect.completeness(True))  # whatever is said now is said of the whole (4.1.2)
             await self._uploads.completed(upload)
@@ -153,7 +155,7 @@ class IetfRoutes:
 
     def _final(self, request: web.Request, dialect: Dialect, upload: Upload) -> LingeringResponse:
         """What the plain upload would have been answered."""
-        outcome, job = upload.record.outcome, upload.job
+        outcome, job = upload.record.outcome, upload.info()
         assert outcome is not None
         file = ReceivedFile(outcome.name, outcome.size, outcome.digests)
         body = job_json(job) | {"files": [file_json(file)]}
@@ -209,11 +211,11 @@ class IetfRoutes:
     async def delete(self, request: web.Request) -> LingeringResponse:
         """End an upload (4.5). What is published already stays; it has a URL of its own."""
         upload = await find(request, self._uploads, Protocol.IETF, wait=False)
-        await self._uploads.remove(upload, by=request[USER].name)
-        return LingeringResponse(status=204, headers=job_headers(request, upload.job))
+        await self._uploads.remove(upload, by=requesting_actor(request))
+        return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
 
     def _url(self, request: web.Request, upload: Upload) -> str:
-        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
+        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=upload.info().id_text))
         return absolute(request, self._config, path)
 
     def _limits(self, dialect: Dialect, upload: Upload) -> dict[str, str]:
@@ -226,7 +228,7 @@ class IetfRoutes:
 
     def _progress(self, request: web.Request, dialect: Dialect, upload: Upload) -> dict[str, str]:
         done = upload.record.outcome is not None
-        return {OFFSET: str(upload.offset)} | dialect.completeness(done) | job_headers(request, upload.job)
+        return {OFFSET: str(upload.offset)} | dialect.completeness(done) | job_headers(request, upload.info())
 
 
 class _Sender(RequestSender):

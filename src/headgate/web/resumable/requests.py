@@ -24,11 +24,13 @@ from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.watchdog import Watchdog
 from headgate.web.expect import send_continue, send_interim
-from headgate.web.jobs.job_routes import JOB, parse_job_id
+from headgate.web.jobs.job_ids import parse_job_id
+from headgate.web.jobs.job_links import JOB, job_headers
 from headgate.web.middleware.auth import USER
 from headgate.web.middleware.message import authority
+from headgate.web.responses import tell
 
-__all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "told_at"]
+__all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "set_job", "told_at"]
 
 #: What clients of resumable uploads take as: look how far it is, and go on, or begin anew.
 _TRIED_AGAIN = frozenset({409, 423})
@@ -81,8 +83,16 @@ async def find(request: web.Request, uploads: ResumableUploads, protocol: Protoc
     user = request[USER]
     id_ = parse_job_id(request.match_info["id"], UploadNotFound())
     upload = await uploads.find(id_, protocol, owner=user.name, anybodys=user.admin, wait=wait)
-    request[JOB] = upload.job
+    set_job(request, upload)
     return upload
+
+
+def set_job(request: web.Request, upload: Upload) -> None:
+    """Have every answer to `request`, be it an error, name the job of `upload`."""
+    if upload.live_job is not None:
+        request[JOB] = upload.live_job
+    else:
+        tell(request, job_headers(request, upload.info()))
 
 
 def seconds_left(uploads: ResumableUploads, upload: Upload) -> int:

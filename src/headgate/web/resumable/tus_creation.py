@@ -13,7 +13,7 @@ from headgate.names import check_name
 from headgate.resumable import NewUpload, Protocol
 from headgate.transfer.digester import Digester
 from headgate.web.files.upload_routes import requested_rule
-from headgate.web.jobs.job_routes import parse_job_id
+from headgate.web.jobs.job_ids import parse_job_id
 from headgate.web.resumable.requests import is_empty
 from headgate.wire.fields import field_value, field_values
 from headgate.wire.tus import parse_checksum, parse_concat, parse_defer, parse_metadata, parse_number

@@ -33,10 +33,12 @@ from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_coding, media_type
 from headgate.units import readable
 from headgate.web.expect import deferred, send_continue
-from headgate.web.jobs.job_routes import JOB, job_headers, requested_job_id
+from headgate.web.jobs.job_access import requesting_actor
+from headgate.web.jobs.job_ids import requested_job_id
+from headgate.web.jobs.job_links import job_headers
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, tell
-from headgate.web.resumable.requests import RequestSender, absolute, final, find, is_empty, told_at
+from headgate.web.resumable.requests import RequestSender, absolute, final, find, is_empty, set_job, told_at
 from headgate.web.resumable.tus_creation import LENGTH, digester_of, requested_upload
 from headgate.wire.fields import field_value
 from headgate.wire.tus import (
@@ -115,8 +117,8 @@ class TusRoutes:
         if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
             raise TooLarge(f"The upload is to have {readable(plan.length)}.")
         id_ = requested_job_id(request)
-        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_)
-        request[JOB] = upload.job
+        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_, address=request.remote)
+        set_job(request, upload)
         try:
             if with_bytes:
                 await self._append(upload, Append(offset=0), sender)
@@ -125,14 +127,15 @@ class TusRoutes:
         except AlreadyFinished:  # somebody who knew its id has ended it meanwhile
             upload = await self._uploads.find_again(upload)
         except BaseException as error:
-            if id_ is None and upload.finishing is None and not upload.job.committed:  # nobody was told where it is
-                await self._uploads.abandon(upload, error)
+            if id_ is None and not upload.is_being_completed:  # nobody was told where it is
+                await upload.abandon(error)
             raise
-        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=str(upload.job.id)))
+        path = str(request.app.router[UPLOAD_ROUTE].url_for(id=upload.info().id_text))
         headers: dict[str, str] = {hdrs.LOCATION: absolute(request, self._config, path)}
         if not plan.parts:
             headers[OFFSET] = str(upload.offset)
-        return LingeringResponse(status=201, headers=headers | self._expiry(upload) | job_headers(request, upload.job))
+        headers |= self._expiry(upload) | job_headers(request, upload.info())
+        return LingeringResponse(status=201, headers=headers)
 
     async def _brings_bytes(self, request: web.Request) -> bool:
         """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
@@ -180,7 +183,7 @@ class TusRoutes:
         elif not record.parts:
             headers["Upload-Defer-Length"] = "1"
         headers |= {name: value for name, value in json.loads(record.words).items() if value}
-        headers |= self._expiry(upload) | job_headers(request, upload.job)
+        headers |= self._expiry(upload) | job_headers(request, upload.info())
         return LingeringResponse(status=200, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
 
     async def append(self, request: web.Request) -> LingeringResponse:
@@ -207,7 +210,7 @@ class TusRoutes:
         else:
             _check_appended(request, upload, offset, sender)
         headers = {OFFSET: str(upload.offset)} | self._expiry(upload)
-        return LingeringResponse(status=204, headers=headers | job_headers(request, upload.job))
+        return LingeringResponse(status=204, headers=headers | job_headers(request, upload.info()))
 
     async def _append(self, upload: Upload, append: Append, sender: RequestSender) -> None:
         try:
@@ -221,7 +224,7 @@ class TusRoutes:
     async def delete(self, request: web.Request) -> LingeringResponse:
         """End an upload; take back one that is complete, if nobody has replaced its file since."""
         upload = await find(request, self._uploads, Protocol.TUS, wait=False)
-        await self._uploads.remove(upload, by=request[USER].name)
+        await self._uploads.remove(upload, by=requesting_actor(request))
         outcome = upload.record.outcome
         if outcome is not None and outcome.part_of is None:
 
@@ -231,7 +234,7 @@ class TusRoutes:
 
             with contextlib.suppress(FileNotFound, PreconditionFailed):
                 await self._storage.delete(outcome.name, expect)
-        return LingeringResponse(status=204, headers=job_headers(request, upload.job))
+        return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
 
     def _expiry(self, upload: Upload) -> dict[str, str]:
         """When it expires, if it is not complete."""
