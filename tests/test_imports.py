@@ -25,8 +25,8 @@ MAY = {
     "events": {"jobs"},
     "cluster": {"errors", "jobs", "events"},
     "storage": {"errors", "config", "names", "lowlevel", "units"},
-    "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage"},
-    "resumable": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "storage", "transfer"},
+    "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "storage"},
+    "resumable": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "storage", "transfer"},
     "web": {
         *("errors", "lowlevel", "config", "names", "units", "wire", "jobs", "events", "cluster"),
         *("storage", "transfer", "resumable"),

@@ -87,7 +87,7 @@ def create_app(
     authenticate = authenticate or only_user
     open_to_all = HEALTH_ROUTES | PAGE_ROUTES | SESSION_ROUTES
 
-    middlewares = [problems(config), authentication(authenticate, open_to_all=open_to_all)]
+    middlewares = [problems(config, bus), authentication(authenticate, open_to_all=open_to_all)]
     if config.cors_origins:  # each is a frame that a slow transfer holds on to
         middlewares.insert(1, cors(config.cors_origins))
     app = web.Application(middlewares=middlewares)
@@ -96,19 +96,19 @@ def create_app(
     app[REGISTRY] = jobs
     app[PUBLIC_PATH] = urlsplit(config.public_url or "").path.rstrip("/")
     reserved = frozenset(generated)
-    resumable = ResumableUploads(config, jobs, storage, reserved=reserved, on_received=on_received)
+    resumable = ResumableUploads(config, jobs, storage, bus, reserved=reserved, on_received=on_received)
     ietf = IetfRoutes(config, resumable)
     UploadRoutes(
-        config, jobs, directory, storage, reserved=reserved, on_received=on_received, instead=ietf.taker
+        config, jobs, directory, storage, bus, reserved=reserved, on_received=on_received, instead=ietf.taker
     ).add_to(app.router)
     ietf.add_to(app.router)
-    TusRoutes(config, resumable, storage).add_to(app.router)
+    TusRoutes(config, resumable, storage, bus).add_to(app.router)
     exports_ = ExportRoutes(config, jobs, directory, storage, generated)
     exports_.add_to(app.router)
     events = EventRoutes(config, directory)
     events.add_to(app.router)
     JobRoutes(config, directory).add_to(app.router)
-    FileRoutes(config, storage, exports_, generated).add_to(app.router)
+    FileRoutes(config, storage, exports_, generated, bus).add_to(app.router)
     SessionRoutes(config, authenticate).add_to(app.router)
     PageRoutes().add_to(app.router)
     HealthRoutes(jobs, storage).add_to(app.router)

@@ -26,6 +26,7 @@ from headgate.errors import (
     UploadLocked,
     UploadNotFound,
 )
+from headgate.events import EventBus
 from headgate.jobs import Actor, Job, JobRegistry, Kind, ResumableJob, State
 from headgate.resumable.active_uploads import ActiveUploads, keys_of
 from headgate.resumable.creation import Creation
@@ -50,6 +51,7 @@ class ResumableUploads:
         config: Config,
         jobs: JobRegistry,
         storage: Storage,
+        bus: EventBus,
         *,
         reserved: frozenset[str],
         on_received: OnReceived | None,
@@ -64,7 +66,7 @@ class ResumableUploads:
         )
         #: Begins an upload.
         self.create = self._creation.create
-        self._publisher = Publisher(config, on_received, self.parts)
+        self._publisher = Publisher(config, on_received, self.parts, bus)
         self._outcomes = Outcomes(config.max_outcomes_per_owner)
         self._tasks: set[asyncio.Task[None]] = set()
         self._house: asyncio.Task[None] | None = None

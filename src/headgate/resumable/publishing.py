@@ -24,12 +24,14 @@ from headgate.errors import (
     UploadGone,
     UploadLocked,
 )
+from headgate.events import EventBus
 from headgate.jobs import State
 from headgate.lowlevel.thread_pools import DIGESTS
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
 from headgate.storage import Entry, Published
+from headgate.transfer.inbound.published_event import published_event
 from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, approve
 from headgate.units import readable
 from headgate.wire.digest_fields import ALGORITHMS
@@ -48,10 +50,11 @@ LONGEST_WORDS = 1024
 class Publisher:
     """Publishes uploads. `parts`: knows of those that are made of others."""
 
-    def __init__(self, config: Config, on_received: OnReceived | None, parts: Parts) -> None:
+    def __init__(self, config: Config, on_received: OnReceived | None, parts: Parts, bus: EventBus) -> None:
         self._config = config
         self._on_received = on_received
         self._parts = parts
+        self._bus = bus
 
     async def publish(self, upload: Upload) -> None:
         """Publish `upload`, whose bytes, or parts, are all there. Raises what stands against it."""
@@ -83,6 +86,7 @@ class Publisher:
             upload.record = done[0]
             job.names = (published.entry.name,)
             job.complete()
+        self._bus.publish(published_event(published, job))
         if record.parts:
             await self._spend_parts(upload)
 

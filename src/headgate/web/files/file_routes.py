@@ -11,6 +11,7 @@ from aiohttp import web
 
 from headgate.config import Config
 from headgate.errors import InvalidOption
+from headgate.events import EventBus, FileDeleted
 from headgate.names import check_name
 from headgate.storage import Cursor, Entry, SortKey, Storage
 from headgate.web.expect import deferred
@@ -18,6 +19,7 @@ from headgate.web.exports.export_routes import ExportRoutes
 from headgate.web.fair_semaphore import FairSemaphore
 from headgate.web.files.preconditions import expectation
 from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
+from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_answer, rfc3339
@@ -35,10 +37,13 @@ LISTINGS_AT_ONCE = 16
 class FileRoutes:
     """The handlers of ``/files``. `generated`: the names of exports that are made when they are asked for."""
 
-    def __init__(self, config: Config, storage: Storage, exports: ExportRoutes, generated: Collection[str]) -> None:
+    def __init__(
+        self, config: Config, storage: Storage, exports: ExportRoutes, generated: Collection[str], bus: EventBus
+    ) -> None:
         self._config = config
         self._storage = storage
         self._exports = exports
+        self._bus = bus
         self._reserved = frozenset(generated)
         self._turns = FairSemaphore(LISTINGS_AT_ONCE)
         self._generated = [_json(name, None) for name in sorted(generated)]
@@ -85,7 +90,9 @@ class FileRoutes:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a file, if the conditions hold. Exports of it that are under way go on."""
-        await self._storage.delete(name_in_path(request), expectation(request))
+        name = name_in_path(request)
+        await self._storage.delete(name, expectation(request))
+        self._bus.publish(FileDeleted(name, requesting_actor(request)))
         return LingeringResponse(status=204)
 
 

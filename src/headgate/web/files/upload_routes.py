@@ -13,9 +13,11 @@ from aiohttp.typedefs import Handler
 from headgate.cluster import JobDirectory
 from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
+from headgate.events import EventBus
 from headgate.jobs import Job, JobRegistry, Kind
 from headgate.storage import Expect, Storage, expect_anything
 from headgate.transfer.inbound.multipart import Form
+from headgate.transfer.inbound.published_event import published_event
 from headgate.transfer.inbound.raw import Raw
 from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, receive
 from headgate.transfer.watchdog import Watchdog
@@ -44,6 +46,7 @@ class UploadRoutes:
         jobs: JobRegistry,
         directory: JobDirectory,
         storage: Storage,
+        bus: EventBus,
         *,
         reserved: frozenset[str],
         on_received: OnReceived | None,
@@ -53,6 +56,7 @@ class UploadRoutes:
         self._jobs = jobs
         self._directory = directory
         self._storage = storage
+        self._bus = bus
         self._reserved = reserved
         self._on_received = on_received
         self._instead = instead
@@ -132,6 +136,9 @@ class UploadRoutes:
                         on_received=self._on_received,
                         expect=expect,
                     )
+        for file in files:
+            assert file.published is not None
+            self._bus.publish(published_event(file.published, job))
         return job, files
 
     async def terminate(self, request: web.Request) -> LingeringResponse:

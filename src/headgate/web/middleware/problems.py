@@ -15,8 +15,19 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from headgate.config import Config
-from headgate.errors import Busy, ExportFailed, HeadgateError, NotReady, RangeNotSatisfiable, ServerError, Unauthorized
+from headgate.errors import (
+    Busy,
+    ExportFailed,
+    Forbidden,
+    HeadgateError,
+    NotReady,
+    RangeNotSatisfiable,
+    ServerError,
+    Unauthorized,
+)
+from headgate.events import AccessDenied, EventBus
 from headgate.web.jobs.job_links import JOB, job_headers
+from headgate.web.middleware.auth import USER
 from headgate.web.middleware.message import check_message, has_faulty_framing
 from headgate.web.responses import LingeringResponse
 
@@ -60,8 +71,9 @@ def _problem(
     )
 
 
-def problems(config: Config) -> Middleware:
-    """A middleware that turns whatever a handler raises into a problem, and sees to it that an early answer arrives."""
+def problems(config: Config, bus: EventBus) -> Middleware:
+    """A middleware that turns whatever a handler raises into a problem, and sees to it that an early answer arrives.
+    A refusal because of the user is published on `bus`."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -72,6 +84,8 @@ def problems(config: Config) -> Middleware:
             is_message = True
             response = await handler(request)
         except HeadgateError as error:
+            if isinstance(error, Unauthorized | Forbidden):
+                bus.publish(_denial(request, error))
             response = _told(request, error)
         except web.HTTPException as error:
             if error.status < 400:
@@ -87,6 +101,13 @@ def problems(config: Config) -> Middleware:
         return response
 
     return middleware
+
+
+def _denial(request: web.Request, error: HeadgateError) -> AccessDenied:
+    user = request.get(USER)
+    return AccessDenied(
+        error.status, error.code, request.method, request.path, None if user is None else user.name, request.remote
+    )
 
 
 def _told(request: web.Request, error: HeadgateError) -> LingeringResponse:

@@ -27,6 +27,7 @@ from headgate.errors import (
     UnsupportedVersion,
     UploadLocked,
 )
+from headgate.events import EventBus, FileDeleted
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
 from headgate.storage import Entry, Storage
 from headgate.transfer.inbound.body import Body
@@ -62,10 +63,11 @@ Handlers = Mapping[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]
 class TusRoutes:
     """The handlers of ``/tus/``."""
 
-    def __init__(self, config: Config, uploads: ResumableUploads, storage: Storage) -> None:
+    def __init__(self, config: Config, uploads: ResumableUploads, storage: Storage, bus: EventBus) -> None:
         self._config = config
         self._uploads = uploads
         self._storage = storage
+        self._bus = bus
         self._collection: Handlers = {"OPTIONS": self.options, "POST": self.create}
         self._one: Handlers = {
             "OPTIONS": self.options,
@@ -234,6 +236,7 @@ class TusRoutes:
 
             with contextlib.suppress(FileNotFound, PreconditionFailed):
                 await self._storage.delete(outcome.name, expect)
+                self._bus.publish(FileDeleted(outcome.name, requesting_actor(request)))
         return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
 
     def _expiry(self, upload: Upload) -> dict[str, str]:
