@@ -328,6 +328,8 @@ async def test_live_jobs_share_a_rate(root, limit):
         assert server.jobs.rates._by_owner == {}
 
 
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+
 REFUSED = [
     ({"json": {}}, 422, "invalid-option"),
     ({"json": {"state": "terminated"}}, 422, "invalid-option"),
@@ -339,6 +341,13 @@ REFUSED = [
     ({"json": {"rate": True}}, 422, "invalid-option"),
     ({"json": {"rate": "fast"}}, 422, "invalid-option"),
     ({"json": {"rate": 2**63}}, 422, "invalid-option"),
+    ({"json": {"limit": 0}}, 422, "invalid-option"),
+    ({"json": {"limit": "1"}}, 422, "invalid-option"),
+    ({"json": {"limit": 5, "rate": 5}}, 422, "invalid-option"),
+    ({"data": b'{"rate": 5}', "headers": MERGE_PATCH}, 422, "invalid-option"),
+    ({"data": b'{"state": null}', "headers": MERGE_PATCH}, 422, "invalid-option"),
+    ({"data": b'{"limit": 5, "names": null}', "headers": MERGE_PATCH}, 422, "invalid-option"),
+    ({"data": b'"paused"', "headers": MERGE_PATCH}, 400, "malformed-request"),
     ({"json": {"state": "paused", "owner": "bob"}}, 422, "invalid-option"),
     ({"json": []}, 400, "malformed-request"),
     ({"json": None, "data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed-request"),
@@ -355,6 +364,33 @@ async def test_what_cannot_be_wanted_of_a_job_is_refused_and_nothing_of_it_done(
     async with server.client.patch(f"{server.url}/jobs/{job.id}", **call) as response:
         assert (response.status, (await response.json(content_type=None))["code"]) == (status, code)
     assert (job.state, job.limit) == (State.RUNNING, None)
+
+
+async def test_a_merge_patch_changes_the_members_that_it_names(server):
+    """RFC 7396: as GET shows them, `null` takes a limit away, and an empty patch changes nothing."""
+    upload = HeldUpload(server)
+    upload.send(part("a", b"x" * 1000)[:-2])
+    job = await upload.began(990)
+    for patch, expected in (
+        ('{"limit": 1000}', ("running", 1000)),
+        ("{}", ("running", 1000)),
+        ('{"state": "paused", "limit": 2000}', ("paused", 2000)),
+        ('{"limit": null}', ("paused", None)),
+        ('{"state": "running"}', ("running", None)),
+    ):
+        async with server.client.patch(f"{server.url}/jobs/{job.id}", data=patch, headers=MERGE_PATCH) as response:
+            told = await response.json()
+            assert (response.status, told["state"], told["limit"]) == (200, *expected)
+
+
+@pytest.mark.parametrize("name", ["limit", "rate"])
+async def test_plain_json_may_call_the_limit_a_rate(server, name):
+    """As it always could; the answer calls it limit."""
+    upload = HeldUpload(server)
+    upload.send(part("a", b"x" * 1000)[:-2])
+    job = await upload.began(990)
+    status, told = (await change(server, job, **{name: 4096}))[:2]
+    assert (status, told["limit"]) == (200, 4096)
 
 
 async def test_only_the_owner_or_an_admin_changes_a_job(team):

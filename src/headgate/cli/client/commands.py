@@ -165,7 +165,7 @@ def _rate_of(context: click.Context, parameter: click.Parameter, value: str) -> 
 async def _rate(context: Context, id_: str, rate: int | None) -> None:
     """Slow a transfer to RATE bytes per second: 2MB, 500KiB; none lets it go."""
     done = "has no limit any more" if rate is None else f"slowed to {size_text(rate)}/s"
-    await _change(context, await _resolve(context.remote, id_), {"rate": rate}, done)
+    await _change(context, await _resolve(context.remote, id_), {"limit": rate}, done)
 
 
 # Files.

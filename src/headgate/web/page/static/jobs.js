@@ -117,7 +117,7 @@ export class JobList {
     if (row.asked !== undefined) return;
     do {
       row.asked = row.slider.value;
-      await this.ask(api.change(id, { rate: rateOf(Number(row.asked)) }));
+      await this.ask(api.change(id, { limit: rateOf(Number(row.asked)) }));
     } while (row.asked !== row.slider.value);
     row.asked = undefined;
     row.sliding = false;
