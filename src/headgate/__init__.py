@@ -10,7 +10,7 @@ from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, HeadgateError, Refused, StorageUnusable
 from headgate.jobs import Actor, Job, JobInfo, Kind, State
 from headgate.storage import Source, Stage, StagedFile, Storage
-from headgate.transfer.inbound.receive import ReceivedFile
+from headgate.transfer.inbound.approval import ReceivedFile
 from headgate.web.jobs.job_links import JOB
 from headgate.web.middleware.auth import USER, User
 

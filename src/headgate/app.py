@@ -14,7 +14,8 @@ from headgate.jobs import JobRegistry
 from headgate.lowlevel.aiohttp_check import check_aiohttp
 from headgate.resumable import ResumableUploads
 from headgate.storage import LocalStorage, Storage
-from headgate.transfer.inbound.receive import OnReceived
+from headgate.transfer.inbound.approval import OnReceived
+from headgate.transfer.inbound.receive import UploadRules
 from headgate.web.exports.export_routes import Export, ExportRoutes, checked_exports
 from headgate.web.fallback import Fallback
 from headgate.web.files.file_routes import FileRoutes
@@ -98,9 +99,10 @@ def create_app(
     reserved = frozenset(generated)
     resumable = ResumableUploads(config, jobs, storage, bus, reserved=reserved, on_received=on_received)
     ietf = IetfRoutes(config, resumable)
-    UploadRoutes(
-        config, jobs, directory, storage, bus, reserved=reserved, on_received=on_received, instead=ietf.taker
-    ).add_to(app.router)
+    rules = UploadRules.of(config, reserved=reserved, on_received=on_received)
+    UploadRoutes(config, jobs, directory, storage, bus, rules=rules, resumable_handler=ietf.handler_of).add_to(
+        app.router
+    )
     ietf.add_to(app.router)
     TusRoutes(config, resumable, storage, bus).add_to(app.router)
     exports_ = ExportRoutes(config, jobs, directory, storage, generated)

@@ -36,7 +36,7 @@ from headgate.resumable.publishing import Publisher
 from headgate.resumable.record import Protocol, Record, owner_of
 from headgate.resumable.upload import Upload
 from headgate.storage import PartialFile, Storage
-from headgate.transfer.inbound.receive import OnReceived
+from headgate.transfer.inbound.approval import OnReceived
 
 __all__ = ["ResumableUploads"]
 

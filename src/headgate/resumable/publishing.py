@@ -31,8 +31,8 @@ from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome, Record
 from headgate.resumable.upload import Upload
 from headgate.storage import Entry, Published
+from headgate.transfer.inbound.approval import OnReceived, ReceivedFile, approve_and_finish
 from headgate.transfer.inbound.published_event import published_event
-from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, approve
 from headgate.units import readable
 from headgate.wire.digest_fields import ALGORITHMS
 
@@ -73,7 +73,7 @@ class Publisher:
             job.bytes_total = upload.offset
             received = ReceivedFile(upload.name, upload.offset, digests)
             with self._claimed(upload):
-                await approve(job, [received], self._on_received)
+                await approve_and_finish(job, [received], self._on_received)
             done: list[Record] = []
 
             def text(published: Published) -> str:

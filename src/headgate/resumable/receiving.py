@@ -21,7 +21,7 @@ from headgate.lowlevel.cancellation import uninterrupted
 from headgate.lowlevel.page_memory import Data
 from headgate.resumable.append import Sender
 from headgate.transfer.inbound.body import Body
-from headgate.transfer.throttled import through
+from headgate.transfer.throttled import write_throttled
 
 if TYPE_CHECKING:
     from headgate.resumable.upload import Upload
@@ -50,7 +50,7 @@ async def take_body(upload: "Upload", job: Job, body: Body, sender: Sender, star
                 await write(data)
                 advance(len(data))
             else:
-                await through(job, data, write)
+                await write_throttled(job, data, write)
             before, data = kept.size or 0, _NOTHING
         sender.check()
     except BaseException as error:

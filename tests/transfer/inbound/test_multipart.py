@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headgate import Config
 from headgate.errors import ClientError, MalformedBody, TooLarge, UnsupportedMedia
-from headgate.transfer.inbound.multipart import Form
+from headgate.transfer.inbound.multipart import FormSource
 from support import BOUNDARY, END, FORM, form, part
 
 SMALL = Config(max_files=3, max_fields=2, max_field_size=20, max_form_size=2000, max_file_size=5000)
@@ -25,7 +25,7 @@ async def parse(pieces, *, config=SMALL, headers=FORM):
     protocol.transport = mock.Mock()
     stream = StreamReader(protocol, 2**16, loop=asyncio.get_running_loop())
     request = make_mocked_request("POST", "/upload", headers=headers, payload=stream)
-    form = Form(request, config)
+    form = FormSource(request, config)
 
     async def feed():
         for piece in pieces:
@@ -292,7 +292,7 @@ async def test_a_part_is_handed_on_in_the_buffers_that_came():
     stream.feed_data(b"\r\n" + END)
     stream.feed_eof()
     request = make_mocked_request("POST", "/upload", headers=FORM, payload=stream)
-    async for file in Form(request, Config()).files():
+    async for file in FormSource(request, Config()).files():
         sizes = []
         while chunk := await file.read():
             sizes.append(len(chunk))

@@ -1,4 +1,7 @@
-"""A multipart/form-data body, taken apart as it streams.
+"""A multipart/form-data body, taken apart as it streams: a generator of the files in it, whose fields are collected on
+the way.
+
+`part_reader` finds the parts and reads their bytes; here it is decided what a part is, and what a form may have.
 
 Rules of this room:
 
@@ -13,11 +16,12 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from headgate.config import Config
+from headgate.config import Config, OnConflict
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.inbound.content import check_whole
+from headgate.transfer.inbound.incoming import parse_on_conflict
 from headgate.transfer.inbound.part_reader import FormBody, FormParts, PartReader
 from headgate.transfer.watchdog import ClientWait
 from headgate.units import readable
@@ -25,38 +29,39 @@ from headgate.wire.digest_fields import parse_wish
 from headgate.wire.fields import field_value
 from headgate.wire.parameters import parse_parameters
 
-__all__ = ["FileBody", "Form"]
+__all__ = ["FilePart", "FormSource"]
 
 #: RFC 2046, 5.1.1: 1 to 70 of these, and no space at the end.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
+#: Transfer encodings of a part that leave its bytes as they are (RFC 2045, 6.2).
 _IDENTITY_ENCODINGS = frozenset({"", "binary", "7bit", "8bit"})
 
 
 @dataclass(frozen=True, slots=True)
-class FileBody:
-    """A file part: its name as sent, and its bytes."""
+class FilePart:
+    """A part of a form that is a file: an `IncomingFile`."""
 
     filename: str
-    #: The next bytes, as many as came; none at the end. The hot path. Raises DigestMismatch at the end if the part came
-    #: with a digest that its bytes do not have.
+    #: Reads the next bytes, as many as came; none at the end. Raises DigestMismatch at the end if the part came with a
+    #: digest that its bytes do not have, and what `FormSource.files` does.
     read: Callable[[], Awaitable[Data]]
-    #: What was asked for; to be looked at when the file has been read.
+    #: Has the digest that the client asked for when the file has been read.
     digester: Digester
 
     @property
     def digests(self) -> dict[str, bytes]:
-        """By algorithm; when the file has been read."""
+        """The digest that the client asked for, by its algorithm; known when the file has been read."""
         return self.digester.wanted
 
 
-class Form:
-    """The multipart/form-data body of `request`.
+class FormSource:
+    """The multipart/form-data body of `request`: a `BodySource`.
 
     Made before the body is read. Raises UnsupportedMedia, MalformedBody, MalformedRequest or TooLarge if the headers
     already tell. Digests that come with the request are held against the whole body (RFC 9530, 2 and 3: the form is the
     content), those that come with a part against its file. Where there is one file, a Repr-Digest of the request may be
-    that file's: it is what people have at hand, and no other bytes have it.
+    that file's: it is the digest that a client has at hand, and no other bytes have it.
     """
 
     def __init__(self, request: web.Request, config: Config) -> None:
@@ -67,12 +72,11 @@ class Form:
         boundary = parameters.get("boundary", "")
         if not _BOUNDARY.fullmatch(boundary):
             raise MalformedBody("The Content-Type needs a boundary of 1 to 70 of the characters in RFC 2046.")
-        #: Bytes of the whole body; None if it is chunked.
-        self.content_length = request.content_length
-        if (self.content_length or 0) > config.body_size_limit:
-            size, most = readable(self.content_length or 0), readable(config.upload_size_limit)
+        self._content_length = request.content_length
+        if (self._content_length or 0) > config.body_size_limit:
+            size, most = readable(self._content_length or 0), readable(config.upload_size_limit)
             raise TooLarge(f"A file may have {most}; this upload has {size}.")
-        #: Values of the form's other fields, the last of each name.
+        #: Values of the form's fields that are no files, as far as they have been read; the last of each name.
         self.fields: dict[str, str] = {}
         self._config = config
         self._digester = Digester.expecting(request.headers)
@@ -84,28 +88,36 @@ class Form:
             overhead_limit=config.max_form_size,
             digester=self._digester,
         )
-        # What ends the body after its last part: CRLF -- boundary -- CRLF.
-        self._closing = len(boundary) + 8
+        self._end_size = len(boundary) + 8  # of what ends the body after its last part: CRLF -- boundary -- CRLF
         self._parts = FormParts.of(self._body, boundary, config)
 
     @property
     def expected(self) -> tuple[int, int] | None:
-        """Bytes of files still to come, when a file begins: at least, and at most; None for a chunked body.
+        """Bytes of files that are still to come when a file begins: at least, and at most; None for a chunked body.
 
         The most is exact if that file is the last part; otherwise too many by the framing of the parts after it.
         """
-        if self.content_length is None:
+        if self._content_length is None:
             return None
-        most = max(0, self.content_length - self._body.consumed - self._closing)
+        most = max(0, self._content_length - self._body.consumed - self._end_size)
         return max(0, most - self._config.max_form_size), most
 
     @property
+    def on_conflict(self) -> OnConflict | None:
+        """What the field of that name says is to become of a taken name, if it has come and says anything.
+
+        Raises InvalidOption.
+        """
+        text = self.fields.get("on_conflict")
+        return parse_on_conflict(text) if text else None
+
+    @property
     def waited(self) -> ClientWait:
-        """How long we have been waiting for the client."""
+        """How long the server has been waiting for the client."""
         return self._body.waited
 
     def close(self) -> None:
-        """Nothing more is read of it."""
+        """Nothing more is read of the body."""
         self._body.close()
 
     @property
@@ -113,7 +125,7 @@ class Form:
         """Bytes of the body that were taken in."""
         return self._body.consumed
 
-    async def files(self) -> AsyncGenerator[FileBody, None]:
+    async def files(self) -> AsyncGenerator[FilePart, None]:
         """The file parts, one after the other; each must be read to its end before the next is asked for.
 
         Fields on the way are collected in `fields`. Ends when the body has ended. Raises MalformedBody, TooLarge,
@@ -143,7 +155,7 @@ class Form:
             self._body.count_overhead(len(rest))
         self._digester.check("The body", excused={REPR_DIGEST} - self._first_file.wrong if files == 1 else ())
 
-    def _file(self, filename: str, part: PartReader, *, first: bool) -> FileBody:
+    def _file(self, filename: str, part: PartReader, *, first: bool) -> FilePart:
         digester = Digester.expecting(part.headers, self._wanted)
         digesters = [each for each in (digester, self._first_file if first else None) if each]
 
@@ -155,7 +167,7 @@ class Form:
                 digester.check(f"{filename!r}")
             return data
 
-        return FileBody(filename, read if digesters else part.read_chunk, digester)
+        return FilePart(filename, read if digesters else part.read_chunk, digester)
 
     async def _read_field(self, part: PartReader) -> str:
         value = bytearray()

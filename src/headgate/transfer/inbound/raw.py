@@ -1,10 +1,10 @@
-"""A raw body: the request's content is one file. Has the face of `Form`, so that whatever lands files lands it."""
+"""A raw body: the content of the request is one file."""
 
 from collections.abc import AsyncGenerator, Mapping
 
 from aiohttp import web
 
-from headgate.config import Config
+from headgate.config import Config, OnConflict
 from headgate.errors import TooLarge
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.digester import Digester
@@ -15,15 +15,18 @@ from headgate.units import readable
 from headgate.wire.digest_fields import parse_wish
 from headgate.wire.fields import field_value
 
-__all__ = ["Raw"]
+__all__ = ["RawSource"]
 
 
-class Raw:
-    """The body of `request` as a file called `filename`.
+class RawSource:
+    """The body of `request` as a file called `filename`: a `BodySource`, and the one `IncomingFile` of it.
 
     Made before the body is read. Raises UnsupportedMedia, MalformedRequest or TooLarge if the headers already tell.
-    Digests that come with the request are held against it (RFC 9530, 2 and 3).
+    Digests that come with the request are held against the content (RFC 9530, 2 and 3).
     """
+
+    #: A body that is one file says nothing else.
+    on_conflict: OnConflict | None = None
 
     def __init__(self, request: web.Request, config: Config, filename: str) -> None:
         check_whole(request)
@@ -31,7 +34,7 @@ class Raw:
         if (request.content_length or 0) > limit:
             raise TooLarge(f"A file may have {readable(limit)}; this one has {readable(request.content_length or 0)}.")
         self.filename = filename
-        self.content_length = request.content_length
+        self._content_length = request.content_length
         self._digester = Digester.expecting(
             request.headers, parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
         )
@@ -39,20 +42,16 @@ class Raw:
 
     @property
     def expected(self) -> tuple[int, int] | None:
-        """Bytes still to come, at least and at most; None for a chunked body."""
-        if self.content_length is None:
+        """Bytes that are still to come, at least and at most; None for a chunked body."""
+        if self._content_length is None:
             return None
-        rest = self.content_length - self._body.consumed
-        return rest, rest
+        left = self._content_length - self._body.consumed
+        return left, left
 
     @property
     def waited(self) -> ClientWait:
-        """How long we have been waiting for the client."""
+        """How long the server has been waiting for the client."""
         return self._body.waited
-
-    def close(self) -> None:
-        """Nothing more is read of it."""
-        self._body.close()
 
     @property
     def consumed(self) -> int:
@@ -61,8 +60,12 @@ class Raw:
 
     @property
     def digests(self) -> Mapping[str, bytes]:
-        """What was asked for, by algorithm; when the file has been read."""
+        """The digest that the client asked for, by its algorithm; known when the file has been read."""
         return self._digester.wanted
+
+    async def files(self) -> AsyncGenerator["RawSource", None]:
+        """The one file that the body is."""
+        yield self
 
     async def read(self) -> Data:
         """The next bytes, as many as came; none at the end. Raises DigestMismatch, and what Body raises."""
@@ -71,6 +74,6 @@ class Raw:
             self._digester.check("The body")
         return data
 
-    async def files(self) -> AsyncGenerator["Raw", None]:
-        """The one file that it is."""
-        yield self
+    def close(self) -> None:
+        """Nothing more is read of the body."""
+        self._body.close()

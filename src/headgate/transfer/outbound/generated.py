@@ -21,7 +21,7 @@ from headgate.lowlevel.cancellation import is_cancelled
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.outbound.abort import aborting_on_error
 from headgate.transfer.outbound.flush import flush
-from headgate.transfer.throttled import through
+from headgate.transfer.throttled import write_throttled
 from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["send_generated"]
@@ -69,7 +69,7 @@ async def send_generated(
                         await write(data)
                         job.advance(len(data))
                     else:
-                        await through(job, data, write)
+                        await write_throttled(job, data, write)
                 elif not more:
                     break
                 if more:

@@ -4,7 +4,8 @@ POST /upload    DELETE /upload/terminate    PUT /files/{name}
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -12,14 +13,16 @@ from aiohttp.typedefs import Handler
 
 from headgate.cluster import JobDirectory
 from headgate.config import Config, OnConflict
-from headgate.errors import InvalidOption, NameTaken, NothingUploading, PreconditionFailed
+from headgate.errors import NameTaken, NothingUploading, PreconditionFailed
 from headgate.events import EventBus
 from headgate.jobs import Job, JobRegistry, Kind
 from headgate.storage import Expect, Storage, expect_anything
-from headgate.transfer.inbound.multipart import Form
+from headgate.transfer.inbound.approval import ReceivedFile
+from headgate.transfer.inbound.incoming import BodySource, parse_on_conflict
+from headgate.transfer.inbound.multipart import FormSource
 from headgate.transfer.inbound.published_event import published_event
-from headgate.transfer.inbound.raw import Raw
-from headgate.transfer.inbound.receive import OnReceived, ReceivedFile, receive
+from headgate.transfer.inbound.raw import RawSource
+from headgate.transfer.inbound.receive import UploadRules, receive
 from headgate.transfer.watchdog import Watchdog
 from headgate.web.expect import deferred, send_continue
 from headgate.web.files.preconditions import expectation, validators
@@ -33,12 +36,15 @@ from headgate.web.responses import LingeringResponse, json_answer
 from headgate.wire.digest_fields import format_digests
 from headgate.wire.fields import field_value
 
-__all__ = ["UploadRoutes", "file_json", "requested_rule"]
+__all__ = ["UploadRoutes", "file_json", "requested_on_conflict"]
 
 
 class UploadRoutes:
-    """The handlers of ``/upload``. `reserved`: names that no upload may take; `instead`: who else takes a
-    ``POST /upload``, if anybody does."""
+    """The handlers of ``/upload``, and of a ``PUT`` of a file.
+
+    `rules` hold for every upload that does not say otherwise. `resumable_handler` gives the handler of a request that
+    asks ``POST /upload`` for a resumable upload; None for one that does not.
+    """
 
     def __init__(
         self,
@@ -48,18 +54,16 @@ class UploadRoutes:
         storage: Storage,
         bus: EventBus,
         *,
-        reserved: frozenset[str],
-        on_received: OnReceived | None,
-        instead: Callable[[web.Request], Handler | None],
+        rules: UploadRules,
+        resumable_handler: Callable[[web.Request], Handler | None],
     ) -> None:
         self._config = config
         self._jobs = jobs
         self._directory = directory
         self._storage = storage
         self._bus = bus
-        self._reserved = reserved
-        self._on_received = on_received
-        self._instead = instead
+        self._rules = rules
+        self._resumable_handler = resumable_handler
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
@@ -68,32 +72,27 @@ class UploadRoutes:
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Stream the form's files in, as one job."""
-        instead = self._instead(request)
-        if instead is not None:
-            return await instead(request)
-        form = Form(request, self._config)
-
-        def on_conflict() -> OnConflict:
-            return requested_rule(request, self._config, form.fields.get("on_conflict"))
-
-        on_conflict()  # a bad option in the URL is refused before the body
-        job, files = await self.take(request, form, on_conflict)
+        resumable = self._resumable_handler(request)
+        if resumable is not None:
+            return await resumable(request)
+        form = FormSource(request, self._config)
+        job, files = await self._take(request, form, on_conflict=requested_on_conflict(request, self._config))
         body = job_json(job.info()) | {"files": [file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
         return json_answer(body, status=201, headers=headers)
 
     async def put(self, request: web.Request) -> LingeringResponse:
         """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
-        raw = Raw(request, self._config, name_in_path(request))
-        rule, expect = OnConflict.REPLACE, expectation(request)
+        raw = RawSource(request, self._config, name_in_path(request))
+        on_conflict, expect = OnConflict.REPLACE, expectation(request)
         if (field_value(request.headers, hdrs.IF_NONE_MATCH) or "").strip() == "*":
-            rule = OnConflict.REJECT  # which no other upload gets past
+            on_conflict = OnConflict.REJECT  # which no other upload gets past
         if expect is not expect_anything:
             expect(await self._storage.look(raw.filename))  # what fails already need not be sent
         try:
-            job, (file,) = await self.take(request, raw, lambda: rule, expect)
+            job, (file,) = await self._take(request, raw, on_conflict=on_conflict, precondition=expect)
         except NameTaken:
-            if raw.filename in self._reserved or rule is not OnConflict.REJECT:
+            if raw.filename in self._rules.reserved or on_conflict is not OnConflict.REJECT:
                 raise
             raise PreconditionFailed from None
         assert file.published is not None
@@ -101,41 +100,29 @@ class UploadRoutes:
         headers = job_headers(request, job) | validators(file.published.entry).headers()
         return json_answer(job_json(job.info()) | {"files": [file_json(file)]}, status=status, headers=headers)
 
-    async def take(
+    async def _take(
         self,
         request: web.Request,
-        source: Form | Raw,
-        on_conflict: Callable[[], OnConflict],
-        expect: Expect = expect_anything,
-    ) -> tuple[Job, list[ReceivedFile]]:
-        """Receive the files of `source` and publish them, as one job."""
-        config = self._config
+        source: BodySource,
+        *,
+        on_conflict: OnConflict,
+        precondition: Expect = expect_anything,
+    ) -> tuple[Job, Sequence[ReceivedFile]]:
+        """Receive the files of `source`, the body of `request`, and publish them, as one job."""
+        rules = replace(self._rules, on_conflict=on_conflict, precondition=precondition)
         async with self._jobs.run(
             Kind.UPLOAD, owner=request[USER].name, id=requested_job_id(request), address=request.remote
         ) as job:
             request[JOB] = job
             with (
                 contextlib.closing(source),
-                Watchdog(job, request, config, waited=source.waited, moved=lambda: source.consumed),
+                Watchdog(job, request, self._config, waited=source.waited, moved=lambda: source.consumed),
             ):
-                async with (
-                    self._storage.stage(job.id, job.owner) as stage,
-                    contextlib.aclosing(source.files()) as incoming,
-                ):
+                async with self._storage.stage(job.id, job.owner) as stage:
                     if source.expected is not None:
                         await stage.reserve(*source.expected)
                     await send_continue(request)
-                    files = await receive(
-                        job,
-                        incoming,
-                        stage,
-                        config=config,
-                        on_conflict=on_conflict,
-                        reserved=self._reserved,
-                        expected=lambda: source.expected,
-                        on_received=self._on_received,
-                        expect=expect,
-                    )
+                    files = await receive(job, source, stage, rules)
         for file in files:
             assert file.published is not None
             self._bus.publish(published_event(file.published, job))
@@ -151,10 +138,7 @@ def file_json(file: ReceivedFile) -> dict[str, Any]:
     return {"name": file.name, "size": file.size} | digest
 
 
-def requested_rule(request: web.Request, config: Config, text: str | None = None) -> OnConflict:
-    """What is to become of a taken name: as `text`, or the query, says. Raises InvalidOption."""
-    text = text or request.query.get("on_conflict")
-    try:
-        return OnConflict(text) if text else config.on_conflict
-    except ValueError:
-        raise InvalidOption(f"on_conflict must be one of {', '.join(OnConflict)}.") from None
+def requested_on_conflict(request: web.Request, config: Config) -> OnConflict:
+    """What is to become of a taken name, as the query of `request` or `config` says. Raises InvalidOption."""
+    text = request.query.get("on_conflict")
+    return parse_on_conflict(text) if text else config.on_conflict

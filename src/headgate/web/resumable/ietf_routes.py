@@ -23,11 +23,11 @@ from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.resumable import Append, NewUpload, Protocol, ResumableUploads, Upload
 from headgate.transfer.digester import Digester
+from headgate.transfer.inbound.approval import ReceivedFile
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_content, media_type
-from headgate.transfer.inbound.receive import ReceivedFile
 from headgate.web.expect import deferred
-from headgate.web.files.upload_routes import file_json, requested_rule
+from headgate.web.files.upload_routes import file_json, requested_on_conflict
 from headgate.web.files.url_names import name_in_query
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
@@ -81,8 +81,8 @@ class IetfRoutes:
             headers |= {hdrs.ALLOW: "HEAD, GET, PATCH, DELETE, OPTIONS", "Accept-Patch": CONTENT_TYPE}
         return LingeringResponse(status=204, headers=headers)
 
-    def taker(self, request: web.Request) -> Handler | None:
-        """Who takes `request`, a ``POST /upload``, if it asks for a resumable upload. A form is what it was."""
+    def handler_of(self, request: web.Request) -> Handler | None:
+        """The handler of `request`, a ``POST /upload``, if it asks for a resumable upload. A form never does."""
         started = any(name in request.headers for name in ("Upload-Complete", "Upload-Incomplete"))
         is_form = media_type(request).startswith("multipart/")
         return final(self.create) if started and not is_form and self._dialect(request).complete is not None else None
@@ -104,7 +104,7 @@ class IetfRoutes:
         plan = NewUpload(
             protocol=Protocol.IETF,
             name=_name(request),
-            on_conflict=requested_rule(request, self._config),
+            on_conflict=requested_on_conflict(request, self._config),
             length=length,
             digests=parse_digests(_REPR, field_value(request.headers, _REPR) or ""),
             wanted=parse_wish(field_value(request.headers, "Want-Repr-Digest") or ""),

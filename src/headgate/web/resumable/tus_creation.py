@@ -12,7 +12,7 @@ from headgate.errors import InvalidName, MalformedRequest, UploadNotFound
 from headgate.names import check_name
 from headgate.resumable import NewUpload, Protocol
 from headgate.transfer.digester import Digester
-from headgate.web.files.upload_routes import requested_rule
+from headgate.web.files.upload_routes import requested_on_conflict
 from headgate.web.jobs.job_ids import parse_job_id
 from headgate.web.resumable.requests import is_empty
 from headgate.wire.fields import field_value, field_values
@@ -44,7 +44,7 @@ def requested_upload(request: web.Request, config: Config) -> NewUpload:
     return NewUpload(
         protocol=Protocol.TUS,
         name=_name(metadata),
-        on_conflict=requested_rule(request, config),
+        on_conflict=requested_on_conflict(request, config),
         length=length,
         words=json.dumps({METADATA: words, CONCAT: headers.get(CONCAT, "")}),
         partial=concat is not None and concat.urls is None,
