@@ -29,7 +29,7 @@ from headgate.web.middleware.cors import cors, exposing
 from headgate.web.middleware.problems import problems
 from headgate.web.page.page_routes import PAGE_ROUTES, PageRoutes
 from headgate.web.page.session_routes import SESSION_ROUTES, SessionRoutes
-from headgate.web.responses import add_default_headers
+from headgate.web.responses import apply_default_headers
 from headgate.web.resumable.ietf_routes import IetfRoutes
 from headgate.web.resumable.tus_routes import TusRoutes, say_version
 
@@ -131,7 +131,7 @@ def create_app(
 
     app.cleanup_ctx.append(lifetime)
     app.on_shutdown.append(shut_down)
-    app.on_response_prepare.append(add_default_headers)
+    app.on_response_prepare.append(apply_default_headers)
     app.on_response_prepare.append(say_version)
     app.on_response_prepare.append(exposing(config.cors_origins))
     app.on_response_prepare.append(_harden)

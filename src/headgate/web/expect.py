@@ -1,8 +1,8 @@
-"""``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it.
+"""``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it; other interim responses.
 
-aiohttp answers the expectation before any middleware has run, and an unknown one with its own words. All our routes
-leave it open (`deferred`); a handler that reads a body calls `send_continue` when everything that the headers can tell
-has been checked, right before it does. Whatever it refuses before that is refused without a byte of the body.
+aiohttp answers the expectation before any middleware has run, and an unknown one in its own words. All routes of
+headgate leave it open (`deferred`). A handler that reads a body calls `send_continue` right before, when it has checked
+everything that the headers tell. What it refuses before that is refused without a byte of the body.
 """
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -14,13 +14,13 @@ __all__ = ["deferred", "send_continue", "send_interim"]
 
 
 async def deferred(request: web.Request) -> None:
-    """An expect handler that does nothing yet."""
+    """The ``expect_handler`` of every route: leaves the answer to the route's handler."""
 
 
 async def send_continue(request: web.Request) -> None:
-    """Tell a client that waits for it to send the body.
+    """Tell the client of `request` to send the body, if it waits for that.
 
-    Raises ExpectationFailed for any other expectation, Disconnected if the client no longer waits.
+    Raises ExpectationFailed for any other expectation, Disconnected if the client is gone.
     """
     expect = request.headers.get(hdrs.EXPECT)
     if expect is None or request.version < HttpVersion11:  # RFC 9110: a server ignores it in HTTP/1.0
@@ -31,7 +31,7 @@ async def send_continue(request: web.Request) -> None:
 
 
 async def send_interim(request: web.Request, response: bytes) -> None:
-    """Send an interim response (RFC 9110, 15.2). Raises Disconnected."""
+    """Send `response`, an interim one (RFC 9110, 15.2), to the client of `request`. Raises Disconnected."""
     try:
         await write_interim(request, response)
     except ConnectionError:

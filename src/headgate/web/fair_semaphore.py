@@ -1,4 +1,8 @@
-"""Turns at work that is no job: a listing, a digest. However much one user asks for, others' turns come as soon."""
+"""A semaphore that is fair between users: for work that is no job, such as a listing or a digest.
+
+However many requests one user has waiting, another user's next request comes as soon: the users take turns, and within
+one user's requests the first that came is the first that is served.
+"""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -9,15 +13,15 @@ __all__ = ["FairSemaphore"]
 
 
 class FairSemaphore:
-    """`at_once` of them; whoever waits is served in turn with other owners, first come first served within one."""
+    """Lets `at_once` blocks run at a time, whoever's they are."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by owner; the next one first
 
     @asynccontextmanager
     async def of(self, owner: str) -> AsyncIterator[None]:
-        """Wait for a turn of `owner`; it lasts as long as the block."""
+        """Wait for a turn of `owner`; it lasts as long as the block. A cancellation while waiting takes no turn."""
         if self._free:
             self._free -= 1
         else:
@@ -27,19 +31,20 @@ class FairSemaphore:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():  # it had just come
-                    self._next()
+                    self._pass_on()
                 raise
         try:
             yield
         finally:
-            self._next()
+            self._pass_on()
 
-    def _next(self) -> None:
+    def _pass_on(self) -> None:
+        """Give a turn that has ended to the next that waits."""
         while self._waiting:
-            owner, theirs = self._waiting.popitem(last=False)
-            turn = theirs.popleft()
-            if theirs:
-                self._waiting[owner] = theirs  # behind all others
+            owner, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[owner] = turns  # behind all others
             if not turn.done():
                 turn.set_result(None)
                 return

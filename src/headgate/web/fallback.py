@@ -1,7 +1,8 @@
-"""What no route takes: 404, or 405 where another method would do.
+"""Requests that no route takes: 404, or 405 where another method would do; 204 with what is allowed for OPTIONS.
 
-aiohttp has answers for these, but meets an ``Expect`` header before them in its own way (`headgate.web.expect`), which
-shows the header's value and stumbles over one that is not text.
+aiohttp has responses for these, but answers an ``Expect`` header before them in its own way (`headgate.web.expect`),
+which shows the header's value and fails over one that is not text. So the last resource of the router is a `Fallback`,
+which takes every request that the others do not.
 """
 
 from aiohttp import hdrs, web
@@ -13,7 +14,7 @@ __all__ = ["Fallback"]
 
 
 class Fallback(web.DynamicResource):
-    """The resource behind all others of `router`, whenever they are added."""
+    """The resource behind all others of `router`, those included that are added after it."""
 
     def __init__(self, router: web.UrlDispatcher) -> None:
         super().__init__("/{path:.*}")

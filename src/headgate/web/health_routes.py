@@ -13,7 +13,7 @@ from headgate.errors import HeadgateError, NotReady, ShuttingDown
 from headgate.jobs import JobRegistry
 from headgate.storage import Storage
 from headgate.web.expect import deferred
-from headgate.web.responses import LingeringResponse, json_answer
+from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["HEALTH_ROUTES", "HealthRoutes"]
 
@@ -42,7 +42,7 @@ class HealthRoutes:
 
     async def healthz(self, request: web.Request) -> LingeringResponse:
         """200 as long as the loop turns."""
-        return json_answer({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def readyz(self, request: web.Request) -> LingeringResponse:
         """200 while new jobs are taken; 503 from the moment that the server drains, and while its storage cannot be
@@ -54,7 +54,7 @@ class HealthRoutes:
                 await self._probe()
         if self._reason is not None:
             raise NotReady(self._reason)
-        return json_answer({"status": "ready"})
+        return json_response({"status": "ready"})
 
     async def _probe(self) -> None:
         before, self._reason = self._reason, None

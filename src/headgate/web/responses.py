@@ -1,8 +1,13 @@
-"""Answers that are whole from the start, and reach a client that is still sending.
+"""Responses that are whole from the start and reach a client that is still sending; headers that all responses have.
 
-An answer that comes before the end of the request's body ends the connection: the rest of the body is nobody's. Closing
-at once would reset it, and many a client would lose the answer with it; RFC 9112, 9.6 asks the server to read on for a
-while. What is read for that is bounded in bytes and in seconds.
+A response that goes out before the request's body has come to its end ends the connection: nobody reads the rest.
+Closing at once would reset the connection, and many a client would lose the response with it, so a server reads on for
+a while (RFC 9112, 9.6). A `LingeringResponse` does, within bounds of bytes and seconds.
+
+Rules of this room:
+
+- Every response of headgate's that has a body known from the start is a `LingeringResponse`: any may come early.
+- What a handler knows of all further responses to its request, errors included, are default headers.
 """
 
 import asyncio
@@ -18,47 +23,47 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.lowlevel.sockets import has_hung_up
 
-__all__ = ["LingeringResponse", "add_default_headers", "json_answer", "rfc3339", "tell"]
+__all__ = ["LingeringResponse", "apply_default_headers", "json_response", "rfc3339", "set_default_headers"]
 
-#: What every answer to a request says, be it an error.
-DEFAULT_HEADERS = web.RequestKey("headgate.told", dict[str, str])
-
-
-def tell(request: web.Request, headers: Mapping[str, str]) -> None:
-    """Have every answer to `request`, be it an error, carry `headers`, unless it says otherwise."""
-    request.setdefault(DEFAULT_HEADERS, {}).update(headers)
+#: The headers that every response to a request has, unless it has such a header of its own.
+_DEFAULT_HEADERS = web.RequestKey("headgate.default_headers", dict[str, str])
 
 
-async def add_default_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """An ``on_response_prepare``: say what was to be told."""
-    for name, value in request.get(DEFAULT_HEADERS, {}).items():
+def set_default_headers(request: web.Request, headers: Mapping[str, str]) -> None:
+    """Have every response to `request`, be it an error, carry `headers`, unless it has such headers of its own."""
+    request.setdefault(_DEFAULT_HEADERS, {}).update(headers)
+
+
+async def apply_default_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """An ``on_response_prepare``: give `response` the default headers of `request`."""
+    for name, value in request.get(_DEFAULT_HEADERS, {}).items():
         response.headers.setdefault(name, value)
 
 
 class LingeringResponse(web.Response):
-    """A response that lingers, if `before_the_end_of` says so, until its client had time to read it."""
+    """A response that can wait until a client that is still sending has had time to read it."""
 
-    _request: web.Request | None = None
+    _lingers_for: web.Request | None = None
     _config: Config
 
-    def before_the_end_of(self, request: web.Request, config: Config) -> None:
-        """This answers `request`, whose body has not been read to its end."""
+    def linger_after(self, request: web.Request, config: Config) -> None:
+        """Linger once this is sent: it answers `request`, whose body has not been read to its end."""
         self.force_close()
-        self._request, self._config = request, config
+        self._lingers_for, self._config = request, config
 
     async def write_eof(self, data: bytes = b"") -> None:
         await super().write_eof(data)
-        request, self._request = self._request, None
+        request, self._lingers_for = self._lingers_for, None
         if request is not None:
             try:
                 await self._linger(request)
             except (ConnectionError, web.RequestPayloadError):
-                pass  # it is gone, or sends nothing that could be read on
+                pass  # the client is gone, or sends nothing that could be read on
             finally:
                 request.protocol.force_close()  # or aiohttp would read on, without a limit in bytes
 
     async def _linger(self, request: web.Request) -> None:
-        """Drop what still comes. A client that sends too much of it is read no further: it blocks, or looks up.
+        """Drop what still comes. Of a client that sends too much no more is read: it blocks, and reads the response.
 
         Unless it has hung up: then no more comes than is here, and to read it is to learn of the end.
         """
@@ -75,12 +80,12 @@ class LingeringResponse(web.Response):
                     left -= len(data)
 
 
-def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> LingeringResponse:
-    """`body` as JSON; as it is if it is text already."""
+def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> LingeringResponse:
+    """A response with `body` as JSON; a text is taken for JSON already."""
     text = body if isinstance(body, str) else json.dumps(body)
     return LingeringResponse(body=text.encode(), status=status, headers=headers, content_type="application/json")
 
 
 def rfc3339(time: datetime) -> str:
-    """`time`, which is in UTC, to the millisecond."""
+    """`time`, which is in UTC, as RFC 3339 has it, to the millisecond."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -22,7 +22,7 @@ from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, json_answer, rfc3339
+from headgate.web.responses import LingeringResponse, json_response, rfc3339
 
 __all__ = ["FileRoutes"]
 
@@ -69,7 +69,7 @@ class FileRoutes:
             "files": files if after else self._generated + files,
             "next": _told(entries[limit - 1], order) if more else None,
         }
-        return json_answer(body)
+        return json_response(body)
 
     def _limit(self, text: str | None) -> int:
         most = self._config.max_files_listed

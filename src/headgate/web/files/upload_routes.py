@@ -32,7 +32,7 @@ from headgate.web.jobs.job_json import job_json
 from headgate.web.jobs.job_links import JOB, job_headers, job_url
 from headgate.web.jobs.job_routes import terminate_own
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, json_answer
+from headgate.web.responses import LingeringResponse, json_response
 from headgate.wire.digest_fields import format_digests
 from headgate.wire.fields import field_value
 
@@ -79,7 +79,7 @@ class UploadRoutes:
         job, files = await self._take(request, form, on_conflict=requested_on_conflict(request, self._config))
         body = job_json(job.info()) | {"files": [file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
-        return json_answer(body, status=201, headers=headers)
+        return json_response(body, status=201, headers=headers)
 
     async def put(self, request: web.Request) -> LingeringResponse:
         """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
@@ -98,7 +98,7 @@ class UploadRoutes:
         assert file.published is not None
         status = 200 if file.published.replaced else 201
         headers = job_headers(request, job) | validators(file.published.entry).headers()
-        return json_answer(job_json(job.info()) | {"files": [file_json(file)]}, status=status, headers=headers)
+        return json_response(job_json(job.info()) | {"files": [file_json(file)]}, status=status, headers=headers)
 
     async def _take(
         self,

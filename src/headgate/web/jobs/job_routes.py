@@ -23,7 +23,7 @@ from headgate.web.jobs.job_json import job_json, jobs_text
 from headgate.web.jobs.job_links import JOB_ROUTE
 from headgate.web.json_body import parse_json, read_text
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, json_answer, tell
+from headgate.web.responses import LingeringResponse, json_response, set_default_headers
 
 __all__ = ["JobRoutes", "terminate_own"]
 
@@ -48,7 +48,7 @@ async def terminate_own(
     if not chosen:
         raise none
     stopped = await directory.terminate(chosen, by=requesting_actor(request))
-    return json_answer({"terminated": [job.id_text for job in stopped]})
+    return json_response({"terminated": [job.id_text for job in stopped]})
 
 
 class JobRoutes:
@@ -68,28 +68,28 @@ class JobRoutes:
     async def list(self, request: web.Request) -> LingeringResponse:
         user = request[USER]
         async with self._listings.of(user.name):
-            return json_answer(await jobs_text(await self._directory.list(visible_owner(user))))
+            return json_response(await jobs_text(await self._directory.list(visible_owner(user))))
 
     async def show(self, request: web.Request) -> LingeringResponse:
-        return json_answer(job_json(await self._find(request)))
+        return json_response(job_json(await self._find(request)))
 
     async def change(self, request: web.Request) -> LingeringResponse:
         """Pause, resume, slow: ``{"state": "paused" | "running"}``, ``{"limit": bytes per second | null}``, or both."""
         job = await self._find(request)
         type_ = media_type(request)
         if type_ not in (JSON, MERGE_PATCH):
-            tell(request, {"Accept-Patch": f"{JSON}, {MERGE_PATCH}"})
+            set_default_headers(request, {"Accept-Patch": f"{JSON}, {MERGE_PATCH}"})
             raise UnsupportedMedia('Send {"state": "paused"} or {"limit": 1048576} as application/json.')
         text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
         commands = _commands(parse_json(text), is_merge_patch=type_ == MERGE_PATCH)
         if commands:
             job = await self._directory.command(job.id, *commands, owner=job.owner, by=requesting_actor(request))
-        return json_answer(job_json(job))
+        return json_response(job_json(job))
 
     async def terminate(self, request: web.Request) -> LingeringResponse:
         job = await self._find(request)
         by = requesting_actor(request)
-        return json_answer(job_json(await self._directory.command(job.id, Terminate(), owner=job.owner, by=by)))
+        return json_response(job_json(await self._directory.command(job.id, Terminate(), owner=job.owner, by=by)))
 
     async def _find(self, request: web.Request) -> JobInfo:
         job = await find_job(self._directory, request[USER], parse_job_id(request.match_info["id"], JobNotFound()))

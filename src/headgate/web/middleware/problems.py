@@ -97,7 +97,7 @@ def problems(config: Config, bus: EventBus) -> Middleware:
         if not is_message or has_faulty_framing(request):
             response.force_close()
         if isinstance(response, LingeringResponse) and not request.content.is_eof():
-            response.before_the_end_of(request, config)
+            response.linger_after(request, config)
         return response
 
     return middleware

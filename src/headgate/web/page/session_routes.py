@@ -11,7 +11,7 @@ from headgate.web.expect import deferred
 from headgate.web.jobs.job_links import public_path
 from headgate.web.json_body import parse_json, read_text
 from headgate.web.middleware.auth import Authenticate, Tokens, User, check_origin, cookie_name, identify
-from headgate.web.responses import LingeringResponse, json_answer
+from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["SESSION_ROUTES", "SessionRoutes"]
 
@@ -70,7 +70,7 @@ class SessionRoutes:
 
     def _told(self, user: User | None) -> LingeringResponse:
         known = None if user is None else {"name": user.name, "admin": user.admin}
-        return json_answer({"user": known, "sign_in": isinstance(self._authenticate, Tokens)})
+        return json_response({"user": known, "sign_in": isinstance(self._authenticate, Tokens)})
 
     @staticmethod
     def _path(request: web.Request) -> str:

@@ -34,7 +34,7 @@ from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_json import job_json
 from headgate.web.jobs.job_links import job_headers, job_url
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, json_answer, tell
+from headgate.web.responses import LingeringResponse, json_response, set_default_headers
 from headgate.web.resumable.requests import RequestSender, absolute, final, find, seconds_left, set_job
 from headgate.wire.digest_fields import parse_digests, parse_wish
 from headgate.wire.fields import field_value, field_values
@@ -94,7 +94,7 @@ class IetfRoutes:
         """Begin an upload with what the request brings, all of it or not (4.2)."""
         dialect = self._dialect(request)
         complete = bool(dialect.complete)
-        tell(request, dialect.completeness(False))
+        set_default_headers(request, dialect.completeness(False))
         check_content(request)
         absolute(request, self._config, "/")  # who cannot be told where it is need not begin
         sender = _Sender(request, self._config, dialect)
@@ -115,7 +115,7 @@ class IetfRoutes:
         try:
             upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_, address=request.remote)
         except TooLarge:
-            tell(request, {LIMIT: format_limits({"max-size": self._config.max_file_size})})
+            set_default_headers(request, {LIMIT: format_limits({"max-size": self._config.max_file_size})})
             raise
         set_job(request, upload)
         headers = {hdrs.LOCATION: self._url(request, upload)} | self._limits(dialect, upload)
@@ -139,17 +139,19 @@ class IetfRoutes:
             await upload.append(append, sender, self._config)
             if not upload.job.all_received:
                 return None
-            tell(request, dialect.completeness(True))  # whatever is said now is said of the whole (4.1.2)
+            set_default_headers(
+                request, dialect.completeness(True)
+            )  # whatever is said now is said of the whole (4.1.2)
             await self._uploads.completed(upload)
         except AlreadyFinished:  # it was published, or ended, while this one waited
-            tell(request, dialect.completeness(False))
+            set_default_headers(request, dialect.completeness(False))
             upload = await self._uploads.find_again(upload)
             return self._replay(request, dialect, upload, append.offset or 0, sender)
         except OffsetMismatch as error:
-            tell(request, {OFFSET: str(error.expected)})
+            set_default_headers(request, {OFFSET: str(error.expected)})
             raise
         except TooLarge:
-            tell(request, self._limits(dialect, upload))
+            set_default_headers(request, self._limits(dialect, upload))
             raise
         return self._final(request, dialect, upload)
 
@@ -160,7 +162,7 @@ class IetfRoutes:
         file = ReceivedFile(outcome.name, outcome.size, outcome.digests)
         body = job_json(job) | {"files": [file_json(file)]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job), OFFSET: str(outcome.size)}
-        return json_answer(body, status=201, headers=headers | dialect.completeness(True))
+        return json_response(body, status=201, headers=headers | dialect.completeness(True))
 
     async def probe(self, request: web.Request) -> LingeringResponse:
         """How far an upload is (4.3). Whoever was adding to it has ended when this answers."""
@@ -182,11 +184,11 @@ class IetfRoutes:
     async def append(self, request: web.Request) -> LingeringResponse:
         """Add bytes, or the last of them (4.4)."""
         dialect = self._dialect(request)
-        tell(request, dialect.completeness(False))
+        set_default_headers(request, dialect.completeness(False))
         upload = await find(request, self._uploads, Protocol.IETF)
         check_content(request)
         if dialect.needs_type and media_type(request) != CONTENT_TYPE:
-            tell(request, {"Accept-Patch": CONTENT_TYPE})
+            set_default_headers(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
         offset, complete = dialect.offset, dialect.complete
         if offset is None or complete is None:
@@ -204,7 +206,7 @@ class IetfRoutes:
     ) -> LingeringResponse:
         """The final answer once more, for a client that did not get it; whoever wants to add is refused."""
         if offset != upload.offset or sender.length != 0:
-            tell(request, {OFFSET: str(upload.offset)})
+            set_default_headers(request, {OFFSET: str(upload.offset)})
             raise OffsetMismatch(upload.offset, offset)
         return self._final(request, dialect, upload)
 

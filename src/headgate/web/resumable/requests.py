@@ -28,7 +28,7 @@ from headgate.web.jobs.job_ids import parse_job_id
 from headgate.web.jobs.job_links import JOB, job_headers
 from headgate.web.middleware.auth import USER
 from headgate.web.middleware.message import authority
-from headgate.web.responses import tell
+from headgate.web.responses import set_default_headers
 
 __all__ = ["RequestSender", "absolute", "final", "find", "is_empty", "seconds_left", "set_job", "told_at"]
 
@@ -92,7 +92,7 @@ def set_job(request: web.Request, upload: Upload) -> None:
     if upload.live_job is not None:
         request[JOB] = upload.live_job
     else:
-        tell(request, job_headers(request, upload.info()))
+        set_default_headers(request, job_headers(request, upload.info()))
 
 
 def seconds_left(uploads: ResumableUploads, upload: Upload) -> int:

@@ -38,7 +38,7 @@ from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_links import job_headers
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, tell
+from headgate.web.responses import LingeringResponse, set_default_headers
 from headgate.web.resumable.requests import RequestSender, absolute, final, find, is_empty, set_job, told_at
 from headgate.web.resumable.tus_creation import LENGTH, digester_of, requested_upload
 from headgate.wire.fields import field_value
@@ -91,7 +91,7 @@ class TusRoutes:
             if method not in handlers:
                 raise web.HTTPMethodNotAllowed(method, handlers)
             if method != "OPTIONS" and request.headers.get("Tus-Resumable") != VERSION:
-                tell(request, {"Tus-Version": VERSION})
+                set_default_headers(request, {"Tus-Version": VERSION})
                 raise UnsupportedVersion(f"Tus-Resumable must be {VERSION}.")
             return await handlers[method](request)
 
@@ -195,7 +195,7 @@ class TusRoutes:
             raise FinalUpload
         check_coding(request)
         if media_type(request) != CONTENT_TYPE:
-            tell(request, {"Accept-Patch": CONTENT_TYPE})
+            set_default_headers(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
         offset = parse_number(OFFSET, field_value(request.headers, OFFSET) or "")
         told = field_value(request.headers, LENGTH)
@@ -218,7 +218,7 @@ class TusRoutes:
         try:
             await upload.append(append, sender, self._config)
         except OffsetMismatch as error:
-            tell(sender.request, {OFFSET: str(error.expected)})
+            set_default_headers(sender.request, {OFFSET: str(error.expected)})
             raise
         except DigestMismatch as error:
             raise ChecksumMismatch("Nothing of the content was kept.") from error
@@ -254,7 +254,7 @@ async def say_version(request: web.Request, response: web.StreamResponse) -> Non
 def _check_appended(request: web.Request, upload: Upload, offset: int, sender: RequestSender) -> None:
     """What was published has all its bytes: only a request that adds none agrees with it."""
     if offset != upload.offset:
-        tell(request, {OFFSET: str(upload.offset)})
+        set_default_headers(request, {OFFSET: str(upload.offset)})
         raise OffsetMismatch(upload.offset, offset)
     if sender.length != 0:
         raise TooLarge(f"The upload has all its {offset} bytes.")
