@@ -1,20 +1,28 @@
 """The storages on which the contract is held, and what its tests do to each of them."""
 
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from headgate.config import OnConflict
 from headgate.errors import FileNotFound
 from headgate.storage import LocalStorage
+from memory_storage import MemoryStorage, Place
 
 REJECT, RENAME, REPLACE = OnConflict.REJECT, OnConflict.RENAME, OnConflict.REPLACE
 
-STORAGES = {"local": lambda tmp_path: LocalStorage(tmp_path / "root")}
+_places = defaultdict(Place)
+
+#: Each makes a storage; those of one path have the same files.
+STORAGES = {
+    "local": lambda tmp_path: LocalStorage(tmp_path / "root"),
+    "memory": lambda tmp_path: MemoryStorage(_places[tmp_path]),
+}
 
 
 @asynccontextmanager
 async def staged(storage, *files, on_conflict=REJECT):
-    """A stage that holds `files`, pairs of name and content."""
+    """A stage that has `files`, pairs of name and content."""
     async with storage.stage(uuid4(), "alice") as stage:
         for name, data in files:
             file = await stage.create(name, on_conflict)

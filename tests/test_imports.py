@@ -26,7 +26,9 @@ MAY = {
     "cluster": {"errors", "jobs", "events"},
     "storage": {"errors", "config", "names", "lowlevel", "units"},
     "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "storage"},
-    "resumable": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "storage", "transfer"},
+    "resumable": {
+        *("errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "cluster", "storage", "transfer")
+    },
     "web": {
         *("errors", "lowlevel", "config", "names", "units", "wire", "jobs", "events", "cluster"),
         *("storage", "transfer", "resumable"),
@@ -35,7 +37,10 @@ MAY = {
     "http1": {"errors", "lowlevel", "config", "transfer"},
     "cli": {"errors", "config", "names", "units", "web", "app", "http1"},
     "early": set(),
-    "__init__": {"early", "errors", "config", "jobs", "events", "cluster", "storage", "transfer", "web", "app"},
+    "__init__": {
+        *("early", "errors", "lowlevel", "config", "names", "jobs", "events", "cluster", "storage", "transfer", "web"),
+        "app",
+    },
     "__main__": {"cli"},
 }
 

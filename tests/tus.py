@@ -4,12 +4,13 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from headgate.storage.local.partial.stored_record import StoredRecord
 from support import Server
 
 VERSION = {"Tus-Resumable": "1.0.0"}
@@ -75,3 +76,10 @@ async def offset(server: Server, url: str) -> int:
 
 def job_id(url: str) -> str:
     return URL(url).name
+
+
+def begin_chunk_at(root, url, start):
+    """Write into the record of the upload at `url` that its bytes from `start` on were never confirmed: as if the
+    process had been killed before it knew whether their checksum is right."""
+    path = root / ".staging" / f"{job_id(url)}.kept.json"
+    path.write_text(replace(StoredRecord.load(path.read_text()), chunk_start=start).dump())

@@ -5,41 +5,135 @@ This is the one door: what is not in ``__all__`` is not promised.
 
 import headgate.early  # noqa: F401 - first: what it does is for while the others are loaded
 from headgate.app import EVENTS, JOBS, create_app
-from headgate.cluster import JobDirectory, Pause, Resume, SetRate, Terminate
+from headgate.cluster import (
+    Command,
+    InProcessUploadLocks,
+    JobDirectory,
+    JobWatcher,
+    Pause,
+    Resume,
+    SetRate,
+    Terminate,
+    UploadLock,
+    UploadLocks,
+)
 from headgate.config import Config, OnConflict
-from headgate.errors import ConfigError, HeadgateError, Refused, StorageUnusable
+from headgate.errors import (
+    AlreadyFinished,
+    Busy,
+    ConfigError,
+    FileNotFound,
+    HeadgateError,
+    JobIdTaken,
+    JobNotFound,
+    NameTaken,
+    PreconditionFailed,
+    QuotaExceeded,
+    Refused,
+    StorageFailed,
+    StorageFull,
+    StorageUnusable,
+    UploadGone,
+    UploadLocked,
+)
+from headgate.events import (
+    AccessDenied,
+    EventBus,
+    FileDeleted,
+    FilePublished,
+    JobChanged,
+    JobEnded,
+    JobProgressed,
+)
 from headgate.jobs import Actor, Job, JobInfo, Kind, State
-from headgate.storage import Source, Stage, StagedFile, Storage
-from headgate.transfer.inbound.approval import ReceivedFile
+from headgate.lowlevel.page_memory import Data
+from headgate.names import numbered
+from headgate.storage import (
+    NO_PRECONDITION,
+    Capabilities,
+    Cursor,
+    Entry,
+    ExpectedSize,
+    LocalStorage,
+    PartialFile,
+    Precondition,
+    Published,
+    SortKey,
+    Source,
+    Stage,
+    StagedFile,
+    Storage,
+)
+from headgate.transfer.inbound.approval import OnReceived, ReceivedFile
+from headgate.web.exports.export_routes import Export
 from headgate.web.jobs.job_links import JOB
-from headgate.web.middleware.auth import USER, User
+from headgate.web.middleware.auth import USER, Authenticate, User
 
 __all__ = [
     "EVENTS",
     "JOB",
     "JOBS",
+    "NO_PRECONDITION",
     "USER",
+    "AccessDenied",
     "Actor",
+    "AlreadyFinished",
+    "Authenticate",
+    "Busy",
+    "Capabilities",
+    "Command",
     "Config",
     "ConfigError",
+    "Cursor",
+    "Data",
+    "Entry",
+    "EventBus",
+    "ExpectedSize",
+    "Export",
+    "FileDeleted",
+    "FileNotFound",
+    "FilePublished",
     "HeadgateError",
+    "InProcessUploadLocks",
     "Job",
+    "JobChanged",
     "JobDirectory",
+    "JobEnded",
+    "JobIdTaken",
     "JobInfo",
+    "JobNotFound",
+    "JobProgressed",
+    "JobWatcher",
     "Kind",
+    "LocalStorage",
+    "NameTaken",
     "OnConflict",
+    "OnReceived",
+    "PartialFile",
     "Pause",
+    "Precondition",
+    "PreconditionFailed",
+    "Published",
+    "QuotaExceeded",
     "ReceivedFile",
     "Refused",
     "Resume",
     "SetRate",
+    "SortKey",
     "Source",
     "Stage",
     "StagedFile",
     "State",
     "Storage",
+    "StorageFailed",
+    "StorageFull",
     "StorageUnusable",
     "Terminate",
+    "UploadGone",
+    "UploadLock",
+    "UploadLocked",
+    "UploadLocks",
     "User",
     "create_app",
+    "numbered",
 ]

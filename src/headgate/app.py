@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from headgate.cluster import JobDirectory, LocalJobDirectory
+from headgate.cluster import InProcessUploadLocks, JobDirectory, LocalJobDirectory, UploadLocks
 from headgate.config import Config
 from headgate.events import EventBus, log_events
 from headgate.jobs import JobRegistry
 from headgate.lowlevel.aiohttp_check import check_aiohttp
 from headgate.resumable import ResumableUploads
-from headgate.storage import LocalStorage, Storage
+from headgate.storage import Ledger, LocalStorage, Storage
 from headgate.transfer.inbound.approval import OnReceived
 from headgate.transfer.inbound.receive import UploadRules
 from headgate.web.exports.export_routes import Export, ExportRoutes, checked_exports
@@ -50,6 +50,7 @@ def create_app(
     *,
     authenticate: Authenticate | None = None,
     storage: Storage | None = None,
+    upload_locks: UploadLocks | None = None,
     exports: Mapping[str, Export] | None = None,
     on_received: OnReceived | None = None,
 ) -> web.Application:
@@ -60,6 +61,8 @@ def create_app(
     - `authenticate(request)` tells who asks: a User, or None for nobody (401). It may be a coroutine function. Without
       it there is one user, to whom everything belongs: bind such an application to loopback.
     - `storage`: where files live; by default the directory ``config.root``.
+    - `upload_locks`: which request may add to a resumable upload; by default the locks of the directory, so that
+      several processes may share it; with another `storage` those of this process alone.
     - `exports`: names to async generator functions of bytes. ``POST /export`` serves them by that name. They are called
       with the request if they take an argument (``request[headgate.JOB]`` and ``request[headgate.USER]`` tell more),
       and closed however the export ends, so that a ``finally`` or a transaction in them ends too.
@@ -73,6 +76,8 @@ def create_app(
     config = config or Config()
     generated = checked_exports(exports)
     storage = storage or local_storage(config)
+    if upload_locks is None:
+        upload_locks = storage.upload_locks if isinstance(storage, LocalStorage) else InProcessUploadLocks()
     jobs = JobRegistry(
         max_jobs=config.max_jobs,
         max_jobs_per_owner=config.max_jobs_per_owner,
@@ -97,7 +102,7 @@ def create_app(
     app[REGISTRY] = jobs
     app[PUBLIC_PATH] = urlsplit(config.public_url or "").path.rstrip("/")
     reserved = frozenset(generated)
-    resumable = ResumableUploads(config, jobs, storage, bus, reserved=reserved, on_received=on_received)
+    resumable = ResumableUploads(config, jobs, storage, upload_locks, bus, reserved=reserved, on_received=on_received)
     ietf = IetfRoutes(config, resumable)
     rules = UploadRules.of(config, reserved=reserved, on_received=on_received)
     UploadRoutes(config, jobs, directory, storage, bus, rules=rules, resumable_handler=ietf.handler_of).add_to(
@@ -138,13 +143,12 @@ def create_app(
     return app
 
 
-def local_storage(config: Config) -> Storage:
+def local_storage(config: Config) -> LocalStorage:
+    ledger = Ledger(quota=config.quota, quota_per_owner=config.quota_per_owner, min_free=config.min_free)
     return LocalStorage(
         Path(config.root),
+        ledger=ledger,
         threads=config.storage_threads,
-        quota=config.quota,
-        quota_per_owner=config.quota_per_owner,
-        min_free=config.min_free,
         min_free_files=config.min_free_files,
         sweep_interval=config.sweep_interval,
         keep_for=config.upload_expiry,

@@ -22,6 +22,7 @@ from typing import Any
 
 import headgate.storage
 from faults.scenarios import CLEAR, SCENARIOS, Files, Scenario, uploading
+from headgate.storage.local.partial.stored_record import StoredRecord
 from support import Server, eventually, serving
 
 #: The calls of the operating system that can fail. Those that only look at a descriptor cannot.
@@ -112,7 +113,10 @@ def _descriptors() -> int:
 def _is_told(server: Server, name: str) -> bool:
     """Is it of a resumable upload that is over? What is left of its bytes goes with the next look at it, or start."""
     record = server.root / ".staging" / (name if name.endswith(".json") else name + ".json")
-    return ".kept" in name and record.exists() and json.loads(record.read_text())["outcome"] is not None
+    if ".kept" not in name or not record.exists():
+        return False
+    stored = StoredRecord.load(record.read_text())
+    return stored.published is not None or json.loads(stored.text)["outcome"] is not None
 
 
 def _lay_out(root: Path, files: Files) -> None:

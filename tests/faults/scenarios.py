@@ -144,8 +144,15 @@ async def _in_parts(server: Server) -> Outcome:
 async def _large(server: Server) -> Outcome:
     """Received into blocks, from which the disk takes it by itself."""
     with (
-        mock.patch.multiple(direct, FROM=1, FAST=1, SHARE=2 * PAGE, TURN=2 * PAGE, BLOCK=8 * PAGE),
-        mock.patch.object(staged, "DIRECT", 2 * PAGE),
+        mock.patch.multiple(
+            direct,
+            DIRECT_FROM_BYTES=1,
+            FULL_RECEIVES=1,
+            MIN_SHARE_BYTES=2 * PAGE,
+            TURN_BYTES=2 * PAGE,
+            BLOCK_BYTES=8 * PAGE,
+        ),
+        mock.patch.object(staged, "DIRECT_WRITE_BYTES", 2 * PAGE),
     ):
         async with server.client.put(f"{server.url}/files/a", data=LARGE) as response:
             return Outcome(response.status, (await response.json(content_type=None)).get("code"))

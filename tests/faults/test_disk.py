@@ -12,7 +12,7 @@ import headgate.storage
 from faults.disk import CALLS, ERRORS, FailingCalls, every_fault
 from faults.scenarios import SCENARIOS
 from headgate.errors import StorageUnusable
-from headgate.storage import LocalStorage
+from headgate.storage import Ledger, LocalStorage
 
 SOURCE = Path(headgate.storage.__file__).parent
 
@@ -34,7 +34,7 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing_open(root, number)
     index, finished = 0, False
     while not finished:
         calls = FailingCalls(index, number)
-        storage = LocalStorage(root, quota=1000, quota_per_owner=1000)
+        storage = LocalStorage(root, ledger=Ledger(quota=1000, quota_per_owner=1000))
         with calls.installed():
             with contextlib.suppress(StorageUnusable):
                 await storage.start()

@@ -21,7 +21,7 @@ def run(arguments: list[str], log: str, *, in_blocks: bool) -> Any:
     if in_blocks:
         direct.DIRECT_FROM_BYTES, direct.FULL_RECEIVES = 1000, 1
         direct.MIN_SHARE_BYTES, direct.BLOCK_BYTES = 8192, 65536
-        staged.DIRECT = 8192
+        staged.DIRECT_WRITE_BYTES = 8192
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)

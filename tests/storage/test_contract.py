@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from headgate.errors import FileNotFound, NameTaken
+from headgate.errors import FileNotFound, NameTaken, PreconditionFailed, StorageFailed
 from headgate.lowlevel.page_memory import aligned
-from headgate.storage import SortKey, Storage
+from headgate.storage import ExpectedSize, Precondition, SortKey, Storage
 from storages import REJECT, RENAME, REPLACE, STORAGES, get, put, staged
 
 
@@ -64,13 +65,13 @@ async def test_a_list_comes_in_any_order_and_from_any_place_on(storage, order, d
     for name, size in (("b", 5), ("a", 5), ("ä", 300), ("c", 0), ("B", 5), ("z", 17)):
         await put(storage, (name, b"x" * size))
     every = await storage.list(None, 100, order, descending=descending)
-    assert every == sorted(every, key=order.place, reverse=descending)
+    assert every == sorted(every, key=order.cursor, reverse=descending)
     assert len(every) == 6
     for start in range(6):
-        place = order.place(every[start])
+        place = order.cursor(every[start])
         assert await storage.list(place, 2, order, descending=descending) == every[start + 1 : start + 3]
     await storage.delete(every[2].name)
-    assert await storage.list(order.place(every[2]), 9, order, descending=descending) == every[3:]
+    assert await storage.list(order.cursor(every[2]), 9, order, descending=descending) == every[3:]
 
 
 async def test_what_is_deleted_is_gone_and_its_name_free(storage):
@@ -273,6 +274,56 @@ async def test_a_source_reads_any_range(storage):
         assert await source.read(10_000, 100) == b""
         if source.file is not None:
             assert os.pread(source.file.fileno(), 100, 50) == data[50:150]
+
+
+async def test_a_source_streams_any_range(storage):
+    """Piece by piece; a range that the file does not have is an error, and not a shorter stream."""
+    data = os.urandom(600_000)
+    await put(storage, ("a", data))
+    async with await storage.open("a") as source:
+        for start, end in ((0, 600_000), (1, 2), (1234, 555_555), (600_000, 600_000)):
+            assert b"".join([piece async for piece in source.stream(start, end)]) == data[start:end]
+        with pytest.raises(StorageFailed):
+            _ = [piece async for piece in source.stream(599_990, 600_010)]
+
+
+async def test_a_precondition_is_held_where_the_name_changes_hands(storage):
+    """For publishing over a file, and for deleting it: nothing happens if it does not hold."""
+    await put(storage, ("a", b"old"))
+    there = await storage.stat("a")
+    missing = Precondition(exists=False)
+    other = Precondition(etags=frozenset({"other"}))
+    for precondition in (missing, other, Precondition(other_than=frozenset({there.etag}))):
+        with pytest.raises(PreconditionFailed):
+            await storage.delete("a", precondition)
+        async with staged(storage, ("a", b"new"), on_conflict=REPLACE) as stage:
+            await stage.sync()
+            with pytest.raises(PreconditionFailed):
+                await stage.publish(REPLACE, precondition)
+    assert await get(storage, "a") == b"old"
+    async with staged(storage, ("a", b"new"), on_conflict=REPLACE) as stage:
+        await stage.sync()
+        (published,) = await stage.publish(REPLACE, Precondition(etags=frozenset({there.etag})))
+    assert published.replaced
+    async with staged(storage, ("b", b"x"), on_conflict=REPLACE) as stage:
+        await stage.sync()
+        await stage.publish(REPLACE, missing)
+    await storage.delete("a", Precondition(exists=True, unmodified_since=datetime.now(UTC).replace(microsecond=0)))
+    assert (await storage.stat("a"), await get(storage, "b")) == (None, b"x")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 100_000])
+async def test_a_stage_that_is_told_its_size_publishes_the_same(storage, size):
+    """Small or large, exact or a range: what it was told changes nothing of what is published."""
+    for number, expected in enumerate((ExpectedSize(size, size), ExpectedSize(0, size + 10))):
+        async with storage.stage(uuid4(), "alice", expected) as stage:
+            file = await stage.create(f"{size}-{number}", REJECT)
+            await file.write(b"x" * size)
+            await file.flush()
+            await stage.sync(required=False)
+            (published,) = await stage.publish(REJECT)
+        assert published.entry.size == size
+        assert await get(storage, f"{size}-{number}") == b"x" * size
 
 
 async def test_a_missing_file_is_not_found(storage):

@@ -1,6 +1,6 @@
 """What the nodes of one service share: which jobs there are, and how one is commanded wherever it runs.
 
-`JobDirectory` is the contract; `LocalJobDirectory` serves one process.
+`JobDirectory` and `UploadLocks` are the contracts; `LocalJobDirectory` and `InProcessUploadLocks` serve one process.
 """
 
 from headgate.cluster.directory import (
@@ -13,9 +13,11 @@ from headgate.cluster.directory import (
     Terminate,
 )
 from headgate.cluster.local_directory import LocalJobDirectory
+from headgate.cluster.upload_locks import InProcessUploadLocks, UploadLock, UploadLocks
 
 __all__ = [
     "Command",
+    "InProcessUploadLocks",
     "JobDirectory",
     "JobWatcher",
     "LocalJobDirectory",
@@ -23,4 +25,6 @@ __all__ = [
     "Resume",
     "SetRate",
     "Terminate",
+    "UploadLock",
+    "UploadLocks",
 ]

@@ -1,8 +1,8 @@
-"""The uploads that this process has under way, and under which keys a storage keeps uploads.
+"""The uploads that are under way in this process, and the keys under which a storage has uploads.
 
-A storage keeps an upload under one key, which mostly is the id of its job. But a client chooses that id, and another
-owner's upload may have it already: then the key is made of the id and of the owner. So whoever looks for an upload of
-theirs looks under both, and under no other, and finds out nothing of what is not theirs (G6).
+A storage has an upload under one key, which mostly is the id of its job. But a client chooses that id, and another
+owner's upload may have it already: then the key is made of the id and of the owner. So an owner's upload is looked for
+under both keys, and under no other, and nobody finds out anything of uploads of others (G6).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ __all__ = ["ActiveUploads", "keys_of"]
 
 
 def keys_of(id_: UUID, owner: str) -> tuple[UUID, UUID]:
-    """Where an upload `id_` of `owner` may be kept: the second where the first is another owner's."""
+    """The keys under which an upload `id_` of `owner` may be stored: the second if another owner's has the first."""
     return id_, uuid5(id_, owner)
 
 
@@ -30,10 +30,10 @@ class ActiveUploads:
         return iter(list(self._uploads.values()))
 
     def add(self, upload: Upload) -> None:
-        self._uploads[upload.kept.id] = self._by_job[upload.job] = upload
+        self._uploads[upload.partial.id] = self._by_job[upload.job] = upload
 
-    def kept_as(self, key: UUID) -> Upload | None:
-        """What is kept under `key`, whoever owns it."""
+    def with_key(self, key: UUID) -> Upload | None:
+        """The upload that is stored under `key`, of any owner."""
         return self._uploads.get(key)
 
     def get(self, id_: UUID, owner: str) -> Upload | None:
@@ -42,14 +42,14 @@ class ActiveUploads:
         return next((each for each in found if each is not None and each.record.owner == owner), None)
 
     def of_anybody(self, id_: UUID) -> Upload | None:
-        """Some upload `id_`, whoever owns it."""
+        """An upload `id_`, of any owner."""
         return self._uploads.get(id_) or next((each for each in self if each.job.id == id_), None)
 
     def remove(self, job: Job) -> Upload | None:
         """Forget the upload of `job`, if there is one, and return it."""
         upload = self._by_job.pop(job, None)
         if upload is not None:
-            del self._uploads[upload.kept.id]
+            del self._uploads[upload.partial.id]
         return upload
 
     def clear(self) -> None:

@@ -1,19 +1,20 @@
-"""All resumable uploads: those that are under way in this process, and what has become of the others.
+"""All resumable uploads of an application: those that are under way in this process, and the records of the others.
 
 Rules of this room:
 
-- An upload is found in the table, or else where its bytes are: a killed process's, or another's on the same root.
-- Whoever publishes is a task of ours, not a request: what is whole is published, though its client has gone.
-- A stranger's upload is one that never was (G6); one that is over is gone (410) for as long as its job is remembered.
+- An upload is looked for among the active ones, then in the storage, where another process may have left it.
+- Uploads are published by tasks of their own, not by requests: what is whole is published, though its client has gone.
+- An upload of another owner answers as one that does not exist (G6); one that has ended is gone (410) for as long as
+  its job is remembered.
 """
 
 import asyncio
 import contextlib
 import logging
-import sys
 import time
 from uuid import UUID, uuid4
 
+from headgate.cluster.upload_locks import UploadLocks
 from headgate.config import Config
 from headgate.errors import (
     AlreadyFinished,
@@ -33,7 +34,7 @@ from headgate.resumable.creation import Creation
 from headgate.resumable.outcomes import Outcomes
 from headgate.resumable.parts import Parts
 from headgate.resumable.publishing import Publisher
-from headgate.resumable.record import Protocol, Record, owner_of
+from headgate.resumable.record import Protocol, Record, read_record
 from headgate.resumable.upload import Upload
 from headgate.storage import PartialFile, Storage
 from headgate.transfer.inbound.approval import OnReceived
@@ -44,13 +45,14 @@ logger = logging.getLogger("headgate.resumable")
 
 
 class ResumableUploads:
-    """The resumable uploads of one application. `reserved`: names that none may take."""
+    """The resumable uploads of one application. `reserved`: names that no upload may take."""
 
     def __init__(
         self,
         config: Config,
         jobs: JobRegistry,
         storage: Storage,
+        locks: UploadLocks,
         bus: EventBus,
         *,
         reserved: frozenset[str],
@@ -59,70 +61,71 @@ class ResumableUploads:
         self._config = config
         self._jobs = jobs
         self._storage = storage
+        self._locks = locks
         self._uploads = ActiveUploads()
         self.parts = Parts(self._uploads, config)
         self._creation = Creation(
-            config, jobs, storage, reserved=reserved, parts=self.parts, enter=self._enter, find=self.find
+            config, jobs, storage, locks, reserved=reserved, parts=self.parts, enter=self._enter, find=self.find
         )
-        #: Begins an upload.
+        #: Creates an upload: see `Creation.create`.
         self.create = self._creation.create
         self._publisher = Publisher(config, on_received, self.parts, bus)
         self._outcomes = Outcomes(config.max_outcomes_per_owner)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._house: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         jobs.listen(self._on_change)
 
     async def start(self) -> None:
-        """Go on with what other processes left. Raises StorageFailed."""
-        for id_ in await self._storage.all_partials():
+        """Take over the uploads that other processes left, and publish those that are whole. Raises StorageFailed."""
+        for id_ in await self._storage.list_partials():
             try:
-                if (kept := await self._storage.find_partial(id_, owner_of)) is not None:
-                    await self._adopt(kept)
-            except HeadgateError as error:  # one that cannot be gone on with keeps no server down
-                logger.error("the resumable upload %s cannot be gone on with: %s (%r)", id_, error, error.__cause__)
+                if (partial := await self._storage.find_partial(id_)) is not None:
+                    await self._adopt(partial)
+            except HeadgateError as error:  # one upload that cannot be taken over keeps no server from starting
+                logger.error("the resumable upload %s cannot be taken over: %s (%r)", id_, error, error.__cause__)
         self._complete_what_waits()
-        self._house = asyncio.create_task(self._keep_house())
+        self._housekeeping = asyncio.create_task(self._housekeep())
 
     async def close(self) -> None:
-        """Every job has been let go of: finish what still goes on."""
-        if self._house is not None:
-            self._house.cancel()
-            await asyncio.wait([self._house])
+        """Finish what still goes on. The registry has let go of every job."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait([self._housekeeping])
         if self._tasks:  # what ends an upload is not stopped half-way
             await asyncio.wait(self._tasks)
         for upload in self._uploads:
-            upload.kept.let_go()
+            upload.partial.release()
         self._uploads.clear()
 
-    def _track(self, task: "asyncio.Task[None]") -> None:  # a shutdown is to know of it
+    def _track(self, task: "asyncio.Task[None]") -> None:  # `close` waits for it
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _enter(
-        self, kept: PartialFile, record: Record, *, address: str | None = None, known: bool = False
+        self, partial: PartialFile, record: Record, *, address: str | None = None, known: bool = False
     ) -> Upload:
-        """Begin a job for what is `kept`. `known`: another process had one. Raises what ``JobRegistry.lease()``
-        does."""
+        """Begin a job for the upload with `partial`. `known`: by another process. Raises as ``JobRegistry.lease``."""
+        id_ = record.id or partial.id
         lease = await self._jobs.lease(
             Kind.UPLOAD,
             owner=record.owner,
-            id=record.id or kept.id,
-            names=(record.name or str(record.id or kept.id),),
+            id=id_,
+            names=(record.name or str(id_),),
             bytes_total=record.length,
             on_stop_unattended=self._on_stop_unattended,
             address=address,
             known=known,
         )
-        upload = Upload(kept, record, lease=lease, has_expired=self.parts.has_expired)
+        upload = Upload(partial, record, self._locks, lease=lease, has_expired=self.parts.has_expired)
         self._uploads.add(upload)
-        lease.job.set_done(min(kept.size or 0, sys.maxsize if record.checked is None else record.checked))
+        lease.job.set_done(partial.size or 0)
         return upload
 
     async def find(
         self, id_: UUID, protocol: Protocol, *, owner: str, anybodys: bool = False, wait: bool = True
     ) -> Upload:
-        """The upload `id_` of `owner` in `protocol`, or somebody else's if `anybodys` may be seen. If it is
-        being published, `wait` for that, and look whether the file is still what it was published as.
+        """The upload `id_` of `owner` in `protocol`; also of another owner if `anybodys`. If it is being
+        published, `wait` for that, and check whether the file is still what it was published as.
 
         Raises UploadNotFound, UploadGone if it has no outcome or its file is another by now, StorageFailed.
         """
@@ -149,19 +152,20 @@ class ResumableUploads:
         return upload
 
     async def _has_its_file(self, upload: Upload) -> bool:
-        """Is what `upload` was published as still there? Whoever is told that it is complete sends nothing more."""
+        """Return whether the file that `upload` was published as is still there: a client that is told that its upload
+        is complete sends nothing more."""
         outcome = upload.record.outcome
         if outcome is None:
             return True
-        if outcome.part_of is not None:  # as long as the whole has it
+        if outcome.part_of is not None:  # of the file as long as the whole is
             with contextlib.suppress(UploadNotFound, UploadGone):
                 return bool(await self.find(outcome.part_of, upload.record.protocol, owner=upload.record.owner))
             return False
-        there = await self._storage.look(outcome.name)
+        there = await self._storage.stat(outcome.name)
         return there is not None and there.etag == outcome.etag
 
     async def find_again(self, upload: Upload) -> Upload:
-        """`upload`, which turned out to be over: what has become of it. Raises Terminated, and as `find` does."""
+        """What has become of `upload`, which turned out to be over. Raises Terminated, and as `find` does."""
         try:
             return await self.find(upload.info().id, upload.record.protocol, owner=upload.record.owner)
         except UploadGone:
@@ -171,55 +175,52 @@ class ResumableUploads:
             raise
 
     async def _look_for(self, id_: UUID, owner: str, *, anybodys: bool) -> Upload:
-        """What is kept of the upload, by whatever process."""
+        """Look for the upload `id_` in the storage. Raises UploadNotFound, UploadGone, StorageFailed."""
         for key in keys_of(id_, owner):
             if self._creation.is_under_way(key):
                 continue
-            # What another owner has under way is not to take less time than what never was (G6).
-            theirs = self._uploads.kept_as(key) is not None
-            kept = await self._storage.find_partial(uuid4() if theirs else key, owner_of)
-            if kept is not None and owner_of(kept.record) != owner and not anybodys:
-                kept.let_go()
-            elif kept is not None and (upload := await self._adopt(kept)) is not None:
+            # The answer for an active upload of another owner is to take as long as for one that does not exist (G6).
+            theirs = self._uploads.with_key(key) is not None
+            partial = await self._storage.find_partial(uuid4() if theirs else key)
+            if partial is not None and partial.owner != owner and not anybodys:
+                partial.release()
+            elif partial is not None and (upload := await self._adopt(partial)) is not None:
                 return upload
         job = self._jobs.find(id_, None if anybodys else owner)
         gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and job.state is not State.COMPLETED
         raise UploadGone if gone else UploadNotFound
 
-    async def _adopt(self, kept: PartialFile) -> Upload | None:
-        """What is `kept`, taken over from another process; None if it is of no use."""
-        record = Record.read(kept.record)
-        there = self._uploads.kept_as(kept.id)
-        if record is None or there is not None or (kept.size is None and record.outcome is None):
-            kept.let_go()
-            return there
-        if record.outcome is not None or kept.published is not None:
-            kept.let_go()  # first: whatever goes wrong now, nothing of it is counted as on its way any more
-            return await self._over(kept, record)
+    async def _adopt(self, partial: PartialFile) -> Upload | None:
+        """The upload with `partial`, taken over from another process; None if it is of no use."""
+        record = read_record(partial)
+        known = self._uploads.with_key(partial.id)
+        if record is None or known is not None or (partial.size is None and record.outcome is None):
+            partial.release()
+            return known
+        if record.outcome is not None:
+            partial.release()  # first: whatever goes wrong now, none of it counts as still coming
+            return await self._over(partial, record)
         try:
-            upload = await self._enter(kept, record, known=True)
-        except JobIdTaken:  # another job of its owner's has it
-            kept.let_go()
+            upload = await self._enter(partial, record, known=True)
+        except JobIdTaken:  # by another job of the same owner
+            partial.release()
             return None
         if upload.whole and record.protocol is Protocol.TUS:  # its client will not come again
             self.complete(upload)
         return upload
 
-    async def _over(self, kept: PartialFile, record: Record) -> Upload:
-        """What is `kept` has been published."""
-        if record.outcome is None and kept.published is not None:  # killed between publishing it and saying so
-            record = self._publisher.published(record, kept.published)
-            with contextlib.suppress(HeadgateError):  # a full disk: it is told all the same, and noted the next time
-                await kept.note(record.text())
-                await kept.drop()
-        elif kept.size is not None:
-            await kept.drop()
-        id_ = record.id or kept.id
+    async def _over(self, partial: PartialFile, record: Record) -> Upload:
+        """The upload with `partial`, which has an outcome. Its bytes may be left, by a process that was killed."""
+        if partial.size is not None:
+            with contextlib.suppress(HeadgateError):  # a full disk: the outcome is known all the same
+                await partial.update_record(partial.record)
+                await partial.delete_bytes()
+        id_ = record.id or partial.id
         info = self._jobs.find(id_, record.owner) or record.completed_job(id_)
-        return Upload(kept, record, info=info)
+        return Upload(partial, record, self._locks, info=info)
 
     def _complete_what_waits(self) -> None:
-        """Publish what could be by now: what is made of parts, and what its client has sent and will not ask for."""
+        """Publish what can be published by now: uploads of parts, and whole ones whose client will not come again."""
         for upload in self._uploads:
             sent = upload.whole and upload.record.protocol is Protocol.TUS and not upload.record.partial
             if (sent or upload.record.parts) and upload.job.task is None:
@@ -252,7 +253,7 @@ class ResumableUploads:
                 return
             except AlreadyFinished:
                 await upload.job.wait_ended()
-        await upload.kept.discard()
+        await upload.partial.discard()
 
     def _on_stop_unattended(self, job: ResumableJob) -> None:
         if (upload := self._uploads.get(job.id, job.owner)) is not None:
@@ -272,29 +273,29 @@ class ResumableUploads:
         """A job has changed. If an upload is over, so is what needed it as a part."""
         if not job.state.ended or (upload := self._uploads.remove(job)) is None:
             return
-        upload.kept.let_go()
+        upload.partial.release()
         if upload.record.outcome is not None:
-            if (oldest := self._outcomes.add(upload.record.owner, upload.kept)) is not None:
+            if (oldest := self._outcomes.add(upload.record.owner, upload.partial)) is not None:
                 self._track(asyncio.create_task(oldest.discard()))
         elif upload.record.partial:
             for whole in self.parts.wholes(upload):
                 self.complete(whole)
 
-    async def _keep_house(self) -> None:
+    async def _housekeep(self) -> None:
         while True:
             await asyncio.sleep(self._config.sweep_interval)
             try:
-                await self._look_around()
+                await self._tidy()
             except Exception:
                 logger.exception("a round of housekeeping has failed; the next one comes")
 
-    async def _look_around(self) -> None:
+    async def _tidy(self) -> None:
         self._complete_what_waits()
         self._outcomes.forget(before=time.time() - self._config.upload_expiry)
         for upload in self._uploads:
             if self.parts.is_expired(upload):
                 with contextlib.suppress(AlreadyFinished):
                     upload.job.stop(Expired())
-            elif self.parts.expires_at(upload) > upload.kept.changed_at + self._config.upload_expiry:
+            elif self.parts.expires_at(upload) > upload.partial.changed_at + self._config.upload_expiry:
                 with contextlib.suppress(HeadgateError):
-                    await upload.kept.touch()  # its parts are still coming: no sweeper is to take it
+                    await upload.partial.touch()  # its parts are still coming: the sweeper is not to take it

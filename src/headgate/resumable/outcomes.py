@@ -1,7 +1,7 @@
-"""Of how many uploads that are over is still told, for each owner.
+"""How many records of uploads that are over are kept, for each owner.
 
-The record of an upload outlives it for as long as uploads are kept, so that a client that lost the last answer learns
-what has become of it. An owner who completes very many has the oldest of them forgotten sooner.
+The record of an upload outlives it for as long as unfinished uploads are kept, so that a client that lost the last
+answer learns what has become of it. Of an owner who completes very many, the oldest are forgotten sooner.
 """
 
 from collections import deque
@@ -12,23 +12,24 @@ __all__ = ["Outcomes"]
 
 
 class Outcomes:
-    """What is kept of uploads that are over, at most `most` of each owner. What was over when the process began does
-    not count; it expires."""
+    """Records of uploads that ended in this process, at most `max_per_owner` of each owner. Older ones are not counted;
+    they expire."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._of: dict[str, deque[PartialFile]] = {}
+    def __init__(self, max_per_owner: int) -> None:
+        self._max_per_owner = max_per_owner
+        self._by_owner: dict[str, deque[PartialFile]] = {}
 
-    def add(self, owner: str, kept: PartialFile) -> PartialFile | None:
-        """Count what is `kept` of an upload of `owner`; return what is to go instead, if there are too many."""
-        theirs = self._of.setdefault(owner, deque())
-        theirs.append(kept)
-        return theirs.popleft() if len(theirs) > self._most else None
+    def add(self, owner: str, partial: PartialFile) -> PartialFile | None:
+        """Count `partial`, of an upload of `owner` that is over; return the oldest, to be discarded, if there are too
+        many."""
+        partials = self._by_owner.setdefault(owner, deque())
+        partials.append(partial)
+        return partials.popleft() if len(partials) > self._max_per_owner else None
 
     def forget(self, before: float) -> None:
-        """Do not count what has expired: nothing came since `before`, seconds since the epoch."""
-        for owner, theirs in list(self._of.items()):
-            while theirs and theirs[0].changed_at < before:
-                theirs.popleft()
-            if not theirs:
-                del self._of[owner]
+        """Count no more those that were last changed before `before`, seconds since the epoch: they expire."""
+        for owner, partials in list(self._by_owner.items()):
+            while partials and partials[0].changed_at < before:
+                partials.popleft()
+            if not partials:
+                del self._by_owner[owner]

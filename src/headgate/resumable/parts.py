@@ -1,4 +1,4 @@
-"""Uploads that are made of others, and for how long they all wait."""
+"""Uploads that are made of others (partial uploads, in tus), and when uploads expire: a whole as late as its parts."""
 
 import time
 
@@ -12,7 +12,7 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """What is made of what among `uploads`."""
+    """Which of the active `uploads` are made of which others."""
 
     def __init__(self, uploads: ActiveUploads, config: Config) -> None:
         self._uploads = uploads
@@ -23,7 +23,7 @@ class Parts:
         return [self._uploads.get(id_, owner) for id_ in upload.record.parts]
 
     def of(self, upload: Upload) -> list[Upload]:
-        """What `upload` is made of, in order. Raises UploadGone."""
+        """The parts of `upload`, in order. Raises UploadGone if one is gone."""
         there = self.still_there(upload)
         if len(there) < len(upload.record.parts):
             raise UploadGone("A part of the upload is gone.")
@@ -34,12 +34,12 @@ class Parts:
         return [part for part in self._all(upload) if part is not None]
 
     def wholes(self, part: Upload) -> list[Upload]:
-        """What is to be made of `part`, and of others."""
+        """The uploads that are to be made of `part`, and of others."""
         id_, owner = part.job.id, part.record.owner
         return [other for other in self._uploads if id_ in other.record.parts and other.record.owner == owner]
 
     def are_all_there(self, upload: Upload) -> bool:
-        """Are all parts of `upload` whole? Also where one is gone, which will not get better."""
+        """True if no part of `upload` is still to come: all are whole, or one is gone, so that it cannot be made."""
         parts = self._all(upload)
         return all(part is not None and part.whole for part in parts) or None in parts
 
@@ -52,11 +52,12 @@ class Parts:
         known = [part.record.length for part in self.still_there(upload) if part.record.length is not None]
         return sum(known) if len(known) == len(upload.record.parts) else None
 
-    def pending(self, plan: NewUpload, owner: str) -> Upload | None:
-        """The upload that is about to be made as `plan` says, if somebody has asked for it before."""
+    def pending(self, new: NewUpload, owner: str) -> Upload | None:
+        """The upload that is about to be made as `new` says, if somebody has asked for it before."""
         for upload in self._uploads:
             record = upload.record
-            if (record.owner, record.parts, record.name, record.words) == (owner, plan.parts, plan.name, plan.words):
+            asked_for = new.parts, new.name, new.protocol_headers
+            if record.owner == owner and (record.parts, record.name, record.protocol_headers) == asked_for:
                 return upload
         return None
 
@@ -65,8 +66,8 @@ class Parts:
         return sum(self.length(each) or 0 for each in self._uploads if each.record.owner == owner and each.record.parts)
 
     def expires_at(self, upload: Upload) -> float:
-        """When it will be gone if nothing comes: seconds since the epoch."""
-        latest = [upload.kept.changed_at, *(part.kept.changed_at for part in self.still_there(upload))]
+        """When `upload` expires if nothing comes: seconds since the epoch."""
+        latest = [upload.partial.changed_at, *(part.partial.changed_at for part in self.still_there(upload))]
         return max(latest) + self._config.upload_expiry
 
     def has_expired(self, upload: Upload) -> bool:

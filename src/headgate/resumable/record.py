@@ -1,9 +1,12 @@
-"""What is known of a resumable upload besides its bytes, as it is written down beside them."""
+"""The record of a resumable upload: what is known of it besides its bytes, written down beside them as JSON.
+
+The storage keeps the text of it, and adds what the upload was published as. `read_record` puts the two together.
+"""
 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -11,13 +14,13 @@ from uuid import UUID
 
 from headgate.config import OnConflict
 from headgate.jobs import JobInfo, Kind, State
-from headgate.storage import Published
+from headgate.storage import PartialFile, Published
 
-__all__ = ["NewUpload", "Outcome", "Protocol", "Record", "owner_of"]
+__all__ = ["NewUpload", "Outcome", "Protocol", "Record", "read_record"]
 
 
 class Protocol(StrEnum):
-    """What the client speaks: bound to the upload when it is created."""
+    """The protocol of the client that created the upload: only that one goes on with it."""
 
     TUS = "tus"
     IETF = "ietf"
@@ -25,41 +28,41 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewUpload:
-    """What a client wants of a new upload."""
+    """What a client asks for when it creates an upload."""
 
     protocol: Protocol
-    #: What the file is to be called, a name that was checked; None: as the upload itself.
+    #: The name that the file is to have, checked; None: the id of the upload.
     name: str | None
     on_conflict: OnConflict
     #: Bytes in all, if they are known.
     length: int | None
-    #: The protocol's own words about it, given back as they are.
-    words: str = ""
-    #: It is a part of another upload, and is not published.
+    #: Headers of the protocol that are given back as they came, as JSON.
+    protocol_headers: str = ""
+    #: True for a part of another upload, which is not published itself.
     partial: bool = False
-    #: It is made of these partial ones.
+    #: The ids of the partial uploads that it is made of.
     parts: tuple[UUID, ...] = ()
-    #: Digests that the whole must have, and one that is wanted of it, by algorithm (RFC 9530).
+    #: Digests that the whole must have, by algorithm, and the algorithm of one that is asked for (RFC 9530).
     digests: Mapping[str, bytes] = field(default_factory=dict)
-    wanted: str | None = None
+    wanted_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of it: published, or, of a partial one, a part of another upload."""
+    """What became of an upload: it was published, or, if it is a partial one, made a part of another upload."""
 
     name: str
     size: int  #: bytes
     replaced: bool = False
     digests: Mapping[str, bytes] = field(default_factory=dict)
-    #: Its entity tag, if it was published.
+    #: The entity tag of the published file.
     etag: str | None = None
-    #: The upload that a partial one was made a part of.
+    #: The id of the upload that a partial one was made a part of.
     part_of: UUID | None = None
     ended_at: datetime
 
     @classmethod
-    def of(cls, published: Published, digests: Mapping[str, bytes]) -> "Outcome":
+    def of(cls, published: Published, digests: Mapping[str, bytes], ended_at: datetime) -> "Outcome":
         entry = published.entry
         return cls(
             name=entry.name,
@@ -67,26 +70,26 @@ class Outcome:
             replaced=published.replaced,
             digests=digests,
             etag=entry.etag,
-            ended_at=datetime.now(UTC),
+            ended_at=ended_at,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(NewUpload):
-    """A plan that was taken, and how far it is."""
+    """An upload that was created, and what became of it."""
 
     owner: str
     created_at: datetime
-    #: Its job's; where it is None, what the upload is kept under.
+    #: The id of its job; None: that of its partial file.
     id: UUID | None = None
-    #: Bytes beyond these have not been held against their checksum yet: they do not count, whoever was killed.
-    checked: int | None = None
+    #: The digest that was asked for, once the whole is there, by its algorithm.
+    result_digests: Mapping[str, bytes] = field(default_factory=dict)
     outcome: Outcome | None = None
 
-    def text(self) -> str:
-        """As JSON. `read` understands it."""
+    def dump(self) -> str:
+        """As JSON. `load` reads it."""
         outcome = self.outcome
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "protocol": self.protocol,
             "owner": self.owner,
             "id": None if self.id is None else str(self.id),
@@ -94,53 +97,53 @@ class Record(NewUpload):
             "name": self.name,
             "on_conflict": self.on_conflict,
             "length": self.length,
-            "words": self.words,
+            "words": self.protocol_headers,
             "partial": self.partial,
             "parts": [str(part) for part in self.parts],
-            "digests": _told(self.digests),
-            "wanted": self.wanted,
-            "checked": self.checked,
+            "digests": _dump_digests(self.digests),
+            "wanted": self.wanted_digest,
+            "result_digests": _dump_digests(self.result_digests),
             "outcome": None
             if outcome is None
             else {
                 "name": outcome.name,
                 "size": outcome.size,
                 "replaced": outcome.replaced,
-                "digests": _told(outcome.digests),
+                "digests": _dump_digests(outcome.digests),
                 "etag": outcome.etag,
                 "part_of": None if outcome.part_of is None else str(outcome.part_of),
                 "ended_at": outcome.ended_at.isoformat(),
             },
         }
-        return json.dumps(told)
+        return json.dumps(document)
 
     @classmethod
-    def read(cls, text: str) -> "Record | None":
-        """What `text` says; None if that is no record: its writer was killed before it was whole."""
+    def load(cls, text: str) -> "Record | None":
+        """Read what `dump` wrote; None if `text` is no record."""
         try:
-            told = json.loads(text)
-            outcome = told["outcome"]
+            document = json.loads(text)
+            outcome = document["outcome"]
             return cls(
-                protocol=Protocol(told["protocol"]),
-                owner=told["owner"],
-                id=UUID(told["id"]) if told.get("id") else None,
-                created_at=datetime.fromisoformat(told["created_at"]),
-                name=told["name"],
-                on_conflict=OnConflict(told["on_conflict"]),
-                length=told["length"],
-                words=told["words"],
-                partial=told["partial"],
-                parts=tuple(UUID(part) for part in told["parts"]),
-                digests=_read(told["digests"]),
-                wanted=told["wanted"],
-                checked=told["checked"],
+                protocol=Protocol(document["protocol"]),
+                owner=document["owner"],
+                id=UUID(document["id"]) if document.get("id") else None,
+                created_at=datetime.fromisoformat(document["created_at"]),
+                name=document["name"],
+                on_conflict=OnConflict(document["on_conflict"]),
+                length=document["length"],
+                protocol_headers=document["words"],
+                partial=document["partial"],
+                parts=tuple(UUID(part) for part in document["parts"]),
+                digests=_load_digests(document["digests"]),
+                wanted_digest=document["wanted"],
+                result_digests=_load_digests(document.get("result_digests", {})),
                 outcome=None
                 if outcome is None
                 else Outcome(
                     name=outcome["name"],
                     size=outcome["size"],
                     replaced=outcome["replaced"],
-                    digests=_read(outcome["digests"]),
+                    digests=_load_digests(outcome["digests"]),
                     etag=outcome["etag"],
                     part_of=None if outcome["part_of"] is None else UUID(outcome["part_of"]),
                     ended_at=datetime.fromisoformat(outcome["ended_at"]),
@@ -173,15 +176,18 @@ class Record(NewUpload):
         )
 
 
-def owner_of(text: str) -> str:
-    """Whose the upload with the record `text` is."""
-    record = Record.read(text)
-    return "" if record is None else record.owner
+def read_record(partial: PartialFile) -> Record | None:
+    """The record of `partial`, with the outcome if it was published; None if it has no record that can be read."""
+    record = Record.load(partial.record)
+    if record is None or record.outcome is not None or partial.published is None:
+        return record
+    ended_at = datetime.fromtimestamp(partial.changed_at, UTC)
+    return replace(record, outcome=Outcome.of(partial.published, record.result_digests, ended_at))
 
 
-def _told(digests: Mapping[str, bytes]) -> dict[str, str]:
+def _dump_digests(digests: Mapping[str, bytes]) -> dict[str, str]:
     return {algorithm: b64encode(digest).decode() for algorithm, digest in digests.items()}
 
 
-def _read(digests: Mapping[str, str]) -> dict[str, bytes]:
+def _load_digests(digests: Mapping[str, str]) -> dict[str, bytes]:
     return {algorithm: b64decode(digest) for algorithm, digest in digests.items()}

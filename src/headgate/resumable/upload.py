@@ -1,12 +1,12 @@
-"""One resumable upload: its job, its bytes, its record; how bytes are added to it.
+"""One resumable upload: its job, its partial file, its record; and how bytes are added to it.
+
+A request that adds bytes attaches to the upload: to its job (`Lease`), then to its lock (`UploadLocks`), then to its
+partial file. The one that was attached before is told to stop, keeps what has arrived, and leaves.
 
 Rules of this room:
 
-- The bytes that are kept are the offset. What a request brought counts when it is in the file, and what it brought to a
-  checksum only when that was right.
-- A request that adds bytes attaches to the job (`Lease.attach`). When it is stopped, it keeps what has arrived, and
-  leaves.
-- What ends an upload removes its bytes before the job is over (G1).
+- The bytes in the partial file are the offset. Bytes that come with a checksum count only when that was right.
+- What ends an upload for good removes its bytes before the job is over (G1).
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 
+from headgate.cluster.upload_locks import UploadLocks
 from headgate.config import Config
 from headgate.errors import (
     Abandoned,
@@ -24,15 +25,17 @@ from headgate.errors import (
     InconsistentLength,
     OffsetMismatch,
     ServerError,
+    Superseded,
     TooLarge,
     UploadGone,
     UploadLocked,
 )
-from headgate.jobs import Job, JobInfo, Lease, ResumableJob
+from headgate.jobs import JobInfo, Lease, ResumableJob
+from headgate.lowlevel.cancellation import uninterrupted
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.receiving import take_body
-from headgate.resumable.record import Record
-from headgate.storage import PartialFile
+from headgate.resumable.record import Record, read_record
+from headgate.storage import ExpectedSize, PartialFile
 from headgate.units import readable
 
 __all__ = ["Upload"]
@@ -40,27 +43,30 @@ __all__ = ["Upload"]
 
 class Upload:
     """A resumable upload: one that has a `lease` on its job, or one that was over before this process knew of it, of
-    whose job there is only an `info`."""
+    whose job there is only an `info`. `has_expired`: whether nothing has come for so long that it may go."""
 
     def __init__(
         self,
-        kept: PartialFile,
+        partial: PartialFile,
         record: Record,
+        locks: UploadLocks,
         *,
         lease: Lease | None = None,
         info: JobInfo | None = None,
         has_expired: "Callable[[Upload], bool]" = lambda _: False,
     ) -> None:
-        self.kept = kept
+        self.partial = partial
         self.record = record
+        self._locks = locks
         self._lease = lease
         self._info = info
         self._has_expired = has_expired
+        self._has_unconfirmed_bytes = False
         if lease is not None:
             lease.discard = self.discard
-        #: The upload that it, a part, is being published as a part of: only one may be.
-        self.claimed_by: Job | None = None
-        #: Whoever publishes it, while that goes on.
+        #: The job of the upload that is being published, and of which this one is a part: only one may be.
+        self.claimed_by: ResumableJob | None = None
+        #: The task that publishes it, while that goes on.
         self.finishing: asyncio.Task[None] | None = None
 
     @property
@@ -91,17 +97,11 @@ class Upload:
 
     def info(self) -> JobInfo:
         """Its job as it is now."""
-        if self._info is not None:
-            return self._info
-        return self.job.info()
-
-    def has_expired(self) -> bool:
-        """Has nothing come for so long that it may go?"""
-        return self._has_expired(self)
+        return self.job.info() if self._info is None else self._info
 
     @property
     def name(self) -> str:
-        """What it is to be called."""
+        """The name that its file is meant to have."""
         return self.record.name or self.info().id_text
 
     @property
@@ -109,36 +109,37 @@ class Upload:
         """Bytes that it has, or had when it was published."""
         if self.record.outcome is not None:
             return self.record.outcome.size
-        return self.kept.size or 0
+        return self.partial.size or 0
 
     @property
     def whole(self) -> bool:
-        """Is every byte there, and held against its checksum? Only where the length is known."""
+        """True if every byte is there and, where it came with a checksum, was right. Only where the length is known."""
         record = self.record
-        return not record.parts and record.checked is None and record.length == self.offset
+        return not record.parts and not self._has_unconfirmed_bytes and record.length == self.offset
 
-    async def note(self, *, durably: bool = True, **changes: object) -> None:
-        """Write down what has changed of the record."""
+    async def update_record(self, **changes: object) -> None:
+        """Write down, durably, what has changed of the record."""
         record = replace(self.record, **changes)  # type: ignore[arg-type]  # by name, as the record has them
-        await self.kept.note(record.text(), durably=durably)
+        await self.partial.update_record(record.dump())
         self.record = record
 
     @asynccontextmanager
-    async def held(self, *, ends: Callable[[BaseException], bool] = lambda _: False) -> AsyncIterator[ResumableJob]:
-        """The job and the open file, held by the current task; whoever had them has left.
+    async def attached(self, *, ends: Callable[[BaseException], bool] = lambda _: False) -> AsyncIterator[ResumableJob]:
+        """The job, with the current task attached, and the partial file entered; a request that had them has left.
 
-        On exit they are kept, unless the job was stopped for good or the error is one that `ends` it. Raises UploadGone
-        if the bytes are, UploadLocked, and what `Lease.attach` does.
+        On exit the bytes are kept, unless the job was stopped for good or the error is one that `ends` it. Raises
+        UploadGone if the bytes are gone, UploadLocked, and what ``Lease.attach`` does.
         """
         attachment = self.lease.attach()
         async with attachment as job:
             try:
                 async with AsyncExitStack() as stack:
                     try:
-                        await stack.enter_async_context(self.kept)
-                        await self._look_again()
+                        await stack.enter_async_context(self._locked(on_requested=lambda: _let_go(job)))
+                        await stack.enter_async_context(self.partial)
+                        self._read_record()
                     except UploadGone:
-                        if self._is_over_elsewhere():
+                        if await self._is_completed_elsewhere():
                             raise AlreadyFinished from None
                         attachment.gives_up = True
                         raise
@@ -147,23 +148,32 @@ class Upload:
                     except BaseException as error:
                         attachment.gives_up = ends(error)
                         raise
-            finally:  # it is closed, so what it has is known
-                if self.kept.size is not None:
-                    job.set_done(self.kept.size)
+            finally:  # it was left, so what it has is known
+                if self.partial.size is not None:
+                    job.set_done(self.partial.size)
 
-    async def _look_again(self) -> None:
-        """It is open: go on from what there is, whoever had it before. Raises UploadGone if it is over."""
-        record = Record.read(self.kept.record)
+    @asynccontextmanager
+    async def _locked(self, *, on_requested: Callable[[], object]) -> AsyncIterator[None]:
+        lock = await self._locks.acquire(self.partial.id, on_requested=on_requested)
+        try:
+            yield
+        finally:
+            await uninterrupted(lock.release())
+
+    def _read_record(self) -> None:
+        """Go on from the record that was read on entering: another process may have had the upload. Raises UploadGone
+        if it is over."""
+        record = read_record(self.partial)
         if record is None or record.outcome is not None:
             raise UploadGone
         self.record = record
-        if record.checked is not None:  # a process was killed before it knew
-            await self.kept.cut(min(self.kept.size or 0, record.checked))
-            await self.note(checked=None, durably=False)
 
-    def _is_over_elsewhere(self) -> bool:
-        """Its bytes are not there any more: because another process completed it? Then its job has completed, too."""
-        record = Record.read(self.kept.record)
+    async def _is_completed_elsewhere(self) -> bool:
+        """Return whether the bytes are gone because another process has completed the upload; then its job here has
+        completed, too."""
+        with suppress(UploadGone):
+            await self.partial.refresh()
+        record = read_record(self.partial)
         if record is None or record.outcome is None:
             return False
         self.record = record
@@ -171,21 +181,23 @@ class Upload:
         return True
 
     async def discard(self) -> None:
-        """Remove all that it has, because its job ends for good. Raises UploadLocked if another process has it, or if
-        it is not as old as whoever let it expire believed: then it goes on; AlreadyFinished if another process has
-        completed it: then its job has.
+        """Remove all that the upload has, because its job ends for good.
+
+        Raises UploadLocked if another process has it, or if a byte came while it was taken for expired: then it goes
+        on. Raises AlreadyFinished if another process has completed it: then its job has completed.
         """
         try:
-            async with self.kept:
-                if isinstance(self.job.cause, Expired) and not self.has_expired():
+            async with self._locked(on_requested=lambda: None):
+                await self.partial.refresh()
+                if isinstance(self.job.cause, Expired) and not self._has_expired(self):
                     raise UploadLocked
-                await self.kept.discard()
+                await self.partial.discard()
         except UploadGone:
-            if self._is_over_elsewhere():
+            if await self._is_completed_elsewhere():
                 raise AlreadyFinished from None
-            await self.kept.discard()
+            await self.partial.discard()
         except ServerError:  # it ends all the same
-            await self.kept.discard()
+            await self.partial.discard()
 
     async def abandon(self, why: BaseException) -> None:
         """End the upload: its creation failed because of `why` before its client could know where it is."""
@@ -194,19 +206,19 @@ class Upload:
             await self.job.wait_ended()
 
     async def probe(self) -> int:
-        """Bytes that it has, durably: whoever was adding to it has left. Raises what `held` does."""
-        async with self.held():
-            await self.kept.sync()
+        """Bytes that it has, durably; a request that was adding to it has left. Raises what `attached` does."""
+        async with self.attached():
+            await self.partial.sync()
             return self.offset
 
     async def append(self, append: Append, sender: Sender, config: Config) -> None:
         """Add what `sender` brings, all of it or as much as comes.
 
-        Raises OffsetMismatch, InconsistentLength, TooLarge, FinalUpload, what `held`, the storage and reading raise,
-        and what `sender.check` does. Whatever it raises, what has come is kept, unless it could not be held against its
-        checksum, or ended the upload.
+        Raises OffsetMismatch, InconsistentLength, TooLarge, FinalUpload, what `attached`, the storage and reading
+        raise, and what `sender.check` does. Whatever it raises, what has come is kept, unless its checksum was not
+        right or is not known, or the upload has ended.
         """
-        async with self.held(ends=lambda error: append.strict and isinstance(error, TooLarge)) as job:
+        async with self.attached(ends=lambda error: append.strict and isinstance(error, TooLarge)) as job:
             start = self.offset
             if self.record.parts:
                 raise FinalUpload
@@ -219,33 +231,44 @@ class Upload:
             if (sender.length or 0) > limit:
                 raise TooLarge(f"The upload may have {readable(start + limit)}.")
             if length is not None:
-                await self.kept.reserve(limit, limit)
+                await self.partial.reserve(ExpectedSize(limit, limit))
             job.bytes_total = length
             if length != self.record.length:
-                await self.note(length=length)
-            if sender.checked:
-                await self.note(checked=start, durably=False)
-            job.restart()
-            body = sender.body(limit)
-            with closing(body), sender.watch(job, body):
-                await sender.send_continue()
-                await take_body(self, job, body, sender, start)
-            await self.kept.sync()
-            if sender.checked:
-                await self.note(checked=None, durably=False)
+                await self.update_record(length=length)
+            async with self._chunk(is_checked=sender.checked):
+                job.restart()
+                body = sender.body(limit)
+                with closing(body), sender.watch(job, body):
+                    await sender.send_continue()
+                    await take_body(self.partial, job, body, sender, start)
+                await self.partial.sync()
             if append.last and length is not None and self.offset != length:
                 raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")
             complete = self.whole if append.last is None else append.last
             job.all_received = complete and not self.record.partial
 
+    @asynccontextmanager
+    async def _chunk(self, *, is_checked: bool) -> AsyncIterator[None]:
+        """A block whose bytes count, if they are to be checked, only when it is left without an error."""
+        if not is_checked:
+            yield
+            return
+        await self.partial.begin_chunk()
+        self._has_unconfirmed_bytes = True
+        try:
+            yield
+            await self.partial.confirm_chunk()
+        finally:
+            self._has_unconfirmed_bytes = False
+
     async def secured(self) -> int:
-        """Bytes that are durable now, while somebody adds to them."""
+        """Bytes that are durable now, while a request adds to them. Raises StorageFailed."""
         size = self.offset
-        await self.kept.sync()
+        await self.partial.sync()
         return size
 
     async def when_finished(self) -> None:
-        """Wait until whoever publishes it has done so, or not. Raises what stood against it."""
+        """Wait until the task that publishes it has ended. Raises what that did."""
         if self.finishing is not None:
             await asyncio.shield(self.finishing)
 
@@ -262,3 +285,9 @@ class Upload:
             self.finishing = asyncio.create_task(run())
             self.finishing.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self.finishing
+
+
+def _let_go(job: ResumableJob) -> None:
+    """Another request, perhaps on another node, wants the upload whose `job` this is."""
+    with suppress(AlreadyFinished):
+        job.stop(Superseded())

@@ -1,20 +1,33 @@
-"""Where files live: the contract in `base`, and a directory of this machine in `local`. Knows neither HTTP nor jobs."""
+"""Where files live: the contract, and a directory of this machine (`local`). Knows neither HTTP nor jobs."""
 
 from headgate.storage.contract import PartialFile, Source, Stage, StagedFile, Storage
-from headgate.storage.entry import Cursor, Entry, Expect, Published, SortKey, expect_anything
+from headgate.storage.entry import (
+    NO_PRECONDITION,
+    Capabilities,
+    Cursor,
+    Entry,
+    ExpectedSize,
+    Precondition,
+    Published,
+    SortKey,
+)
 from headgate.storage.local.local_storage import LocalStorage
+from headgate.storage.quota import Ledger
 
 __all__ = [
+    "NO_PRECONDITION",
+    "Capabilities",
     "Cursor",
     "Entry",
-    "Expect",
+    "ExpectedSize",
+    "Ledger",
     "LocalStorage",
     "PartialFile",
+    "Precondition",
     "Published",
     "SortKey",
     "Source",
     "Stage",
     "StagedFile",
     "Storage",
-    "expect_anything",
 ]

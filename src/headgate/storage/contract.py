@@ -1,23 +1,36 @@
-"""What headgate asks of a storage, and what it promises in return. Storages know nothing of HTTP, jobs or users.
+"""What headgate asks of a storage, and what a storage promises in return. Storages know nothing of HTTP, jobs or users.
 
-The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, nothing published
-is renamed, and no path leaves this room. `tests/contract/` runs one suite on every storage.
+The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, unfinished bytes
+are neither read nor cut, nothing published is renamed, and no path leaves the storage. `tests/storage/` runs one suite
+on every storage.
 
-Errors: a storage maps what its backend raises, once, to NameTaken, FileNotFound, PreconditionFailed, QuotaExceeded,
-StorageFull, Busy and StorageFailed, and raises nothing else. Names were checked by `check_name` before they get here.
+Rules of the contract:
 
-Quotas: a storage that has them counts what is published, whose it is, and what was promised to stages. What a stage was
-promised is free again when it has ended.
+- Names were checked by `check_name` before a storage gets them.
+- A storage translates what its backend raises, once, to NameTaken, FileNotFound, PreconditionFailed, QuotaExceeded,
+  StorageFull, Busy and StorageFailed, and raises nothing else.
+- Conditions and records are values: a storage calls nothing back.
+- What a storage holds locks for is its own affair. Which request may add to an upload is decided by `UploadLocks`.
+- What a stage or a partial file was promised of a quota is free again when it has ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 from uuid import UUID
 
 from headgate.config import OnConflict
 from headgate.lowlevel.page_memory import Data
-from headgate.storage.entry import Cursor, Entry, Expect, Published, SortKey, expect_anything
+from headgate.storage.entry import (
+    NO_PRECONDITION,
+    Capabilities,
+    Cursor,
+    Entry,
+    ExpectedSize,
+    Precondition,
+    Published,
+    SortKey,
+)
 
 __all__ = ["PartialFile", "Source", "Stage", "StagedFile", "Storage"]
 
@@ -27,14 +40,14 @@ class StagedFile(Protocol):
 
     @property
     def name(self) -> str:
-        """The name it is meant to have."""
+        """The name that the file is meant to have."""
 
     @property
     def size(self) -> int:
         """Bytes written."""
 
     async def write(self, data: Data) -> None:
-        """Append `data`, all of it. Raises QuotaExceeded, StorageFull or StorageFailed; may be cancelled, and is then
+        """Append all of `data`. Raises QuotaExceeded, StorageFull or StorageFailed. May be cancelled; the stage is then
         discarded soon.
 
         The memory of a memoryview must stay as it is until the next `write`, or `flush`, has returned: the disk may
@@ -43,14 +56,15 @@ class StagedFile(Protocol):
         """
 
     async def flush(self) -> None:
-        """Return when nobody takes bytes from the caller's memory any more. Raises what `write` does."""
+        """Return when the storage takes no more bytes from the caller's memory. Raises what `write` does."""
 
 
 class Stage(Protocol):
     """The staged files of one job. Ends in exactly one of published and discarded.
 
-    An async context manager: leaving it discards whatever was not published, and runs to its end even if the caller is
-    cancelled, so that a job has nothing left when it ends (G1); freeing the blocks may go on elsewhere.
+    An async context manager. Entering reserves what the stage is expected to take (see ``Storage.stage``). Leaving
+    discards what was not published, and runs to its end even if the caller is cancelled, so that a job has nothing left
+    when it ends (G1); freeing the blocks may go on elsewhere.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -59,65 +73,71 @@ class Stage(Protocol):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
-    @property
-    def held(self) -> bool:
-        """Is what was promised so little that it is held until it is published, and need not be synced before?"""
+    async def reserve(self, expected: ExpectedSize) -> None:
+        """Have ``expected.most`` bytes promised beyond those written, or as many as there are if those are at least
+        ``expected.least``.
 
-    async def reserve(self, least: int, most: int) -> None:
-        """Have `most` bytes promised beyond those written, or as many as there are if that is at least `least`.
-
-        What was promised before and exceeds `most` is given back. Without it, writing asks for itself. Raises
+        What was promised before and exceeds that is given back. Without a promise, writing asks for one itself. Raises
         QuotaExceeded or StorageFull, and then what was promised before stands.
         """
 
     async def create(self, name: str, on_conflict: OnConflict) -> StagedFile:
         """Begin a file that is meant to be called `name`.
 
-        Raises NameTaken at once if `on_conflict` is REJECT and the name is taken now (where the stage is `held`, only
-        `publish` does), or, unless it is RENAME, by an earlier file of this stage. If cancelled, nothing is left that
-        `__aexit__` does not know of.
+        Raises NameTaken at once, unless `on_conflict` is RENAME, if an earlier file of this stage has the name, and, if
+        it is REJECT, if a published file has it (a storage may leave this one to `publish`). If it is cancelled,
+        nothing is left that leaving the stage does not remove.
         """
 
-    async def sync(self) -> None:
-        """Make every byte written so far durable. May be cancelled."""
+    async def sync(self, *, required: bool = True) -> None:
+        """Make every byte written so far durable. May be cancelled. If not `required`, a storage may leave that to
+        `publish` where it is done quickly: `publish` cannot be cancelled."""
 
-    async def publish(self, on_conflict: OnConflict, expect: Expect = expect_anything) -> Sequence[Published]:
+    async def publish(
+        self, on_conflict: OnConflict, precondition: Precondition = NO_PRECONDITION
+    ) -> Sequence[Published]:
         """Make every file visible under its name, at once and whole, all of them or none, and durably so (G3).
 
-        Called once, after `sync`, unless the stage is `held`. Returns what was published, in order of creation: under
-        other names than asked for only under RENAME. `expect` looks at what each name has just before it is REPLACEd,
-        so that nothing comes between. Raises NameTaken, PreconditionFailed, StorageFull or StorageFailed, and then
-        nothing is visible that was not before. Once begun it runs to its end even if the caller is cancelled, and its
-        outcome is told.
+        Called once, after `sync`. Returns what was published, in the order of creation: under other names than asked
+        for only if `on_conflict` is RENAME. `precondition` is checked for each name just before the file takes it, so
+        that nothing comes between. Raises NameTaken, PreconditionFailed, StorageFull or StorageFailed, and then nothing
+        is visible that was not before. Once begun it runs to its end even if the caller is cancelled, and its outcome
+        is returned or raised.
         """
 
 
 class PartialFile(Protocol):
-    """One file that is on its way in over many requests, and outlives them and the process: its bytes, and a record.
+    """The bytes of one resumable upload, which outlive its requests and the process, and a record beside them.
 
-    An async context manager: open, it is this caller's alone, and can be written to; leaving it keeps what it has.
-    Entering reads its record again, which another process may have replaced, and raises UploadLocked if one has it
-    open, UploadGone if its bytes are gone, StorageFailed.
+    An async context manager: inside, the file can be written to, by a caller that holds the upload's lock (see
+    `UploadLocks`). Leaving it keeps what the file has. Entering reads size and record anew, since another process may
+    have changed them, and drops a chunk that was begun and never confirmed. Raises UploadGone if the bytes are gone,
+    StorageFailed.
     """
 
     @property
-    def id(self) -> UUID: ...
+    def id(self) -> UUID:
+        """Under which it was created."""
+
+    @property
+    def owner(self) -> str:
+        """Whose quota counts it."""
 
     @property
     def record(self) -> str:
-        """What its creator knows of it. Small; text of the creator's."""
+        """What its creator knows of it: a small text, without a meaning to the storage."""
 
     @property
     def size(self) -> int | None:
-        """Bytes that it has; None if it has none any more, because it was published or dropped."""
+        """Bytes that it has; None if it has none any more, because it was published or they were deleted."""
 
     @property
     def changed_at(self) -> float:
-        """When a byte last came, or, without bytes, the record: seconds since the epoch."""
+        """When a byte last came, or, without bytes, when the record was last replaced: seconds since the epoch."""
 
     @property
-    def published(self) -> Entry | None:
-        """What it is published as already: the process was killed before the record could say so."""
+    def published(self) -> Published | None:
+        """What the file was published as; None if it was not."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -125,73 +145,86 @@ class PartialFile(Protocol):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
-    # While it is open.
+    # Inside its context.
 
-    async def reserve(self, least: int, most: int) -> None:
-        """As a stage's. What was promised and did not come is free again when it is left."""
+    async def reserve(self, expected: ExpectedSize) -> None:
+        """As ``Stage.reserve``. What was promised and did not come is free again when the context is left."""
 
     async def write(self, data: Data) -> None:
-        """As a staged file's; so are all others here that come after it, in place of its `flush`."""
+        """As ``StagedFile.write``; each other method here that comes after it waits as ``StagedFile.flush`` does."""
 
-    async def settle(self) -> None:
+    async def wait_for_writes(self) -> None:
         """Wait for what a cancelled write has begun; `size` tells afterwards what came of it."""
 
-    async def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
+    async def begin_chunk(self) -> None:
+        """Let the bytes that are written from now on count only once `confirm_chunk` was called: they are to be held
+        against a checksum first."""
 
-    async def cut(self, size: int) -> None:
-        """Drop what comes after the first `size` bytes: it turned out not to be what its sender meant."""
+    async def confirm_chunk(self) -> None:
+        """Let the bytes that came since `begin_chunk` count."""
+
+    async def roll_back(self) -> None:
+        """Drop the bytes that came since `begin_chunk`; without it, those that came since the file was entered. Where
+        this process is killed before it could drop a chunk, the next one that enters the file does."""
+
+    async def clear(self) -> None:
+        """Drop all bytes."""
 
     async def append(self, other: Self) -> None:
-        """Append all bytes of `other`, without this process reading them. May be cancelled, between two pieces."""
+        """Append all bytes of `other`, without this process reading them. May be cancelled, between two pieces. Offered
+        where the storage has the capability `concatenation`. Raises UploadGone if `other` has none."""
+
+    async def digests(self, algorithms: Collection[str]) -> dict[str, bytes]:
+        """The digests of all bytes, by `algorithms` of hashlib. May be cancelled. Raises StorageFailed."""
 
     async def sync(self) -> None:
         """Make every byte written so far durable. May be cancelled."""
 
     async def publish(
-        self,
-        name: str,
-        on_conflict: OnConflict,
-        record: Callable[[Published], str],
-        expect: Expect = expect_anything,
+        self, name: str, on_conflict: OnConflict, record: str, precondition: Precondition = NO_PRECONDITION
     ) -> Published:
-        """Publish it as `name`, as a stage does, and replace its record by what `record` says then. It is closed."""
+        """Publish the file as `name`, as ``Stage.publish`` does, and replace its record by `record`; the storage keeps
+        what it was published as beside that (`published`), also if the process is killed in between."""
 
     # At any time.
 
-    async def note(self, record: str, *, durably: bool = True) -> None:
-        """Replace the record, at once and whole. Raises StorageFull, StorageFailed."""
+    async def refresh(self) -> None:
+        """Read size, record and `changed_at` anew, without entering the file. Raises UploadGone if the bytes are gone
+        (the record has been read then, if it is there), StorageFailed."""
+
+    async def update_record(self, record: str, *, durably: bool = True) -> None:
+        """Replace the record, at once and whole. Runs to its end even if the caller is cancelled. Raises StorageFull,
+        StorageFailed."""
 
     async def touch(self) -> None:
-        """As if a byte had come just now."""
+        """Set `changed_at` to now: the upload is waited for, though no byte came."""
 
-    async def drop(self) -> None:
+    async def delete_bytes(self) -> None:
         """Remove the bytes; the record stays. Runs to its end even if the caller is cancelled."""
 
     async def discard(self) -> None:
         """Remove the bytes and the record. Runs to its end even if the caller is cancelled."""
 
-    def let_go(self) -> None:
-        """This process has no more to do with it. What there is stays."""
+    def release(self) -> None:
+        """This process has no more to do with the file. What there is stays, and counts for no promise of this one."""
 
 
 class Source(Protocol):
     """A published file, opened for reading; it keeps its content though the name be replaced or deleted meanwhile.
 
-    An async context manager: leaving it closes.
+    An async context manager: leaving it closes the file.
     """
 
     @property
     def entry(self) -> Entry:
-        """What it is: name, bytes, validator."""
+        """The file's name, size and validators."""
 
     @property
-    def size(self) -> int:
-        """Bytes."""
+    def size(self) -> int: ...
 
     @property
     def file(self) -> BinaryIO | None:
-        """A real file, if there is one, for sendfile. Only its descriptor may be used."""
+        """A file of the operating system, for sendfile; None where there is none. Only its descriptor may be used."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -205,53 +238,63 @@ class Source(Protocol):
     async def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer only where the file ends. Raises StorageFailed."""
 
+    def stream(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, piece by piece. Raises StorageFailed, also where the file
+        is shorter. Close it (``contextlib.aclosing``) to end it early."""
+
 
 class Storage(Protocol):
     """Where files live."""
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this storage can do of that which not every storage can."""
+
     async def start(self) -> None:
-        """Get ready, without anything that a killed process left staged; what living ones have staged stays.
+        """Get ready, and remove what a killed process left staged; what living processes have staged stays.
 
         Raises StorageUnusable, with the reason, if the contract could not be kept here.
         """
 
     async def close(self) -> None:
-        """Every job has ended: finish what still goes on elsewhere, and let go."""
+        """Finish what still goes on, and let go of everything. Called when every job has ended."""
 
     async def check(self) -> None:
-        """Could an upload be taken now? Raises StorageFull or StorageFailed, with the reason as its cause, if not."""
+        """Raise StorageFull or StorageFailed, with the reason as its cause, if an upload could not be taken now."""
 
-    def stage(self, job: UUID, owner: str) -> Stage:
-        """A place for the staged files of `job`, which will be `owner`'s."""
+    def stage(self, job: UUID, owner: str, expected: ExpectedSize | None = None) -> Stage:
+        """A place for the staged files of `job`, which will be `owner`'s. `expected`: bytes of all of them, which are
+        reserved on entering; None where that is unknown. Entering raises QuotaExceeded or StorageFull."""
 
-    async def keep(self, id: UUID, owner: str, record: str) -> PartialFile:  # noqa: A002 - what it is
-        """A new file that is kept until it is published or discarded, or nobody has written to it for long.
+    async def create_partial(self, id: UUID, owner: str, record: str) -> PartialFile:  # noqa: A002 - what it is
+        """A new partial file of `owner`. It stays until it is published or discarded, or was not written to for long.
 
-        Durable when this returns. Raises JobIdTaken if there is one by that `id`, StorageFull, StorageFailed, Busy.
+        Durable when this returns. Raises JobIdTaken if there is one by that `id`, QuotaExceeded, StorageFull,
+        StorageFailed, Busy.
         """
 
-    async def find_partial(self, id: UUID, owner: Callable[[str], str]) -> PartialFile | None:  # noqa: A002 - what it is
-        """What was kept by that `id`, in whatever process; `owner` reads in its record whose it is. Raises
+    async def find_partial(self, id: UUID) -> PartialFile | None:  # noqa: A002 - what it is
+        """The partial file `id`, whichever process created it; also one without bytes, whose record is left. Raises
         StorageFailed."""
 
-    async def all_partials(self) -> Sequence[UUID]:
-        """By which ids there are any that have bytes. Raises StorageFailed."""
+    async def list_partials(self) -> Sequence[UUID]:
+        """The ids of all partial files that have bytes. Raises StorageFailed."""
 
     async def open(self, name: str) -> Source:
-        """The published file `name`. Raises FileNotFound."""
+        """Open the published file `name`. Raises FileNotFound, Unreadable, StorageFailed, Busy."""
 
-    async def look(self, name: str) -> Entry | None:
-        """What is published as `name` now, if anything is. Raises StorageFailed."""
+    async def stat(self, name: str) -> Entry | None:
+        """The published file that has `name` now; None if none has. Raises StorageFailed."""
 
     async def list(
-        self, after: Cursor | None, most: int, order: SortKey = SortKey.NAME, *, descending: bool = False
+        self, after: Cursor | None, limit: int, sort_key: SortKey = SortKey.NAME, *, descending: bool = False
     ) -> Sequence[Entry]:
-        """Up to `most` published files in `order`, from the first that comes after the place `after`. Raises
-        StorageFailed."""
+        """Up to `limit` published files by `sort_key`, from the first that comes after the place `after`. Only what
+        `capabilities` names is asked for. Raises StorageFailed."""
 
-    async def delete(self, name: str, expect: Expect = expect_anything) -> None:
-        """Remove the published file `name`, durably, if it is as `expect` wants it. Sources that are open keep it.
-        Raises FileNotFound, PreconditionFailed, StorageFailed.
+    async def delete(self, name: str, precondition: Precondition = NO_PRECONDITION) -> None:
+        """Remove the published file `name`, durably, if `precondition` holds. Open sources keep it.
 
-        Once begun it runs to its end even if the caller is cancelled, and its outcome is told.
+        Raises FileNotFound, PreconditionFailed, StorageFailed. Once begun it runs to its end even if the caller is
+        cancelled, and its outcome is returned or raised.
         """

@@ -82,6 +82,11 @@ class Ledger:
         return self._quota is not None or self._quota_per_owner is not None
 
     @property
+    def counts_owners(self) -> bool:
+        """Is there a quota of each owner, so that the owners of files have to be known?"""
+        return self._quota_per_owner is not None
+
+    @property
     def total(self) -> int:
         """Bytes published and promised, in all."""
         return self._total
@@ -183,14 +188,14 @@ class Ledger:
 class Account:
     """What one upload was promised, and what it has written of that, or holds in memory. Bytes."""
 
-    __slots__ = ("_ledger", "held", "owner", "reserved", "written")
+    __slots__ = ("_ledger", "buffered", "owner", "reserved", "written")
 
     def __init__(self, ledger: Ledger, owner: str) -> None:
         self._ledger = ledger
         self.owner = owner
         self.reserved = 0
         self.written = 0
-        self.held = 0  # what is still to be written, but has come
+        self.buffered = 0  # received, and not written yet
 
     def reserve(self, least: int, most: int) -> None:
         """Be promised `most` bytes beyond those that have come, or as many as there are if that is at least `least`.
@@ -198,7 +203,7 @@ class Account:
         What was promised before and exceeds `most` goes back. Raises QuotaExceeded or StorageFull.
         """
         ledger = self._ledger
-        come = self.written + self.held
+        come = self.written + self.buffered
         more = come + most - self.reserved
         if more > 0:
             more = min(more, max(0, ledger.available(self.owner)))
@@ -223,7 +228,7 @@ class Account:
 
     def settle(self, published: Possessions, replaced: Possessions) -> None:
         """The upload is published, in place of `replaced` files: its bytes are its owner's, its account is closed."""
-        self.written += self.held
+        self.written += self.buffered
         self.close()
         self._ledger.settle(self.owner, published, replaced)
 
@@ -232,4 +237,4 @@ class Account:
         self._ledger.promise(self.owner, -self.reserved)
         self._ledger.make_room(self.reserved - self.written)
         self._ledger.close(self)
-        self.reserved = self.written = self.held = 0
+        self.reserved = self.written = self.buffered = 0

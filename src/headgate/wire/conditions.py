@@ -16,6 +16,7 @@ __all__ = [
     "has_preconditions",
     "is_not_modified",
     "parse_tags",
+    "parse_weak_tags",
     "range_holds",
 ]
 
@@ -65,8 +66,8 @@ def parse_tags(value: str) -> set[str] | None:
     return {match[2] for match in _TAG.finditer(value) if not match[1]}
 
 
-def _weak_tags(value: str) -> set[str] | None:
-    """All tags, weak ones included."""
+def parse_weak_tags(value: str) -> set[str] | None:
+    """All tags of a list, weak ones included; None for ``*``."""
     return None if value.strip() == "*" else {match[2] for match in _TAG.finditer(value)}
 
 
@@ -96,7 +97,7 @@ def is_not_modified(headers: Mapping[str, str], there: Validators, *, dates: boo
     `dates`: False for methods that change something, to which If-Modified-Since does not apply (13.1.3).
     """
     if (none_match := headers.get("If-None-Match")) is not None:
-        tags = _weak_tags(none_match)
+        tags = parse_weak_tags(none_match)
         return tags is None or there.etag in tags
     date = parse_date(headers.get("If-Modified-Since")) if dates else None
     return date is not None and not there.is_newer_than(date)

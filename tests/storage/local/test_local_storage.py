@@ -149,7 +149,7 @@ async def test_two_servers_on_one_root_replace_one_at_a_time(storage, root):
     other = LocalStorage(root)
     await other.start()
     await put(storage, "a", b"old", REPLACE)
-    with storage._disk.replacing():
+    with storage._disk.root_lock():
         replacing = asyncio.create_task(put(other, "a", b"x", REPLACE))
         await asyncio.wait([replacing], timeout=0.05)
         assert not replacing.done()
@@ -236,7 +236,7 @@ async def test_a_slow_disk_is_waited_for_in_a_thread_until_it_is_fast_again(stor
         await file.write(b"x" * 100)
         return inline.pop()
 
-    pace = storage._disk.pace
+    pace = storage._disk.page_cache
     pace.close()  # what the kernel says of this machine is another matter
     async with storage.stage(uuid4(), "alice") as stage:
         file, other = await stage.create("a", REJECT), await stage.create("b", REJECT)

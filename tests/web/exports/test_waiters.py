@@ -10,7 +10,7 @@ import pytest
 
 from headgate.errors import Terminated
 from headgate.jobs import ResumableJob
-from headgate.storage.local.partial import partial_file as kept_module
+from headgate.storage.local.partial import file_locks
 from support import eventually, serving
 from tus import call, create, held, job_id, named, patch
 
@@ -18,7 +18,7 @@ from tus import call, create, held, job_id, named, patch
 @asynccontextmanager
 async def locked(root, monkeypatch, uploads):
     """Two servers, and `uploads` that the first receives just now and the second knows, too."""
-    monkeypatch.setattr(kept_module, "TRIES", 2)
+    monkeypatch.setattr(file_locks, "TRIES", 2)
     async with serving(root) as first, serving(root) as second:
         stack = ExitStack()
         sending, ids = [], []

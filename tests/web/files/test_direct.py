@@ -34,14 +34,14 @@ from tus import call as tus
 SIZE = 3_000_000
 
 
-_hand_over = staged.LocalStagedFile._hand_over
+_write_pages = staged.LocalStagedFile._write_pages
 
 
 def leisurely(file, pages):
     """A disk that takes its time: whoever used the memory again too early would store the wrong bytes."""
     taken.append(len(pages))
     time.sleep(0.001)
-    return _hand_over(file, pages)
+    return _write_pages(file, pages)
 
 
 #: Bytes of each write that was the disk's own.
@@ -59,8 +59,8 @@ def large(request, monkeypatch):
         sizes = {"FULL_RECEIVES": 1, "MIN_SHARE_BYTES": 8192, "BLOCK_BYTES": 16 * 4096, "BLOCK_SECONDS": 0.002}
         for name, value in sizes.items():
             monkeypatch.setattr(direct, name, value)
-        monkeypatch.setattr(staged, "DIRECT", 2 * 4096)
-        monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", leisurely)
+        monkeypatch.setattr(staged, "DIRECT_WRITE_BYTES", 2 * 4096)
+        monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", leisurely)
         monkeypatch.setattr(
             DirectWriteCongestion, "never", lambda self: None
         )  # it is tried, whatever the file system can do
@@ -224,7 +224,7 @@ async def test_of_what_the_disk_could_not_take_a_resumable_upload_tells_nothing(
             raise OSError(errno.ENOSPC, "")
         return leisurely(file, pages)
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", full)
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", full)
     async with serving(root, config=LOOK) as server:
         created = await tus(server, "POST", "/tus", named("a") | {"Upload-Length": str(SIZE)})
         url, offset = created["Location"], 0

@@ -116,14 +116,14 @@ async def test_a_list_is_whole_though_files_go_while_it_is_made(server, root, mo
     """Fewer than a page means that there are no more."""
     for number in range(10):
         (root / f"f{number}").write_bytes(b"")
-    real = headgate.storage.local.published.catalog.look
+    real = headgate.storage.local.published.catalog.stat_published
 
     def look(disk, name):
         if name in ("f0", "f1"):
             (root / name).unlink(missing_ok=True)
         return real(disk, name)
 
-    monkeypatch.setattr(headgate.storage.local.published.catalog, "look", look)
+    monkeypatch.setattr(headgate.storage.local.published.catalog, "stat_published", look)
     assert await names(server, "?limit=3") == (["f2", "f3", "f4"], "f4")
 
 

@@ -229,7 +229,7 @@ async def test_a_storage_without_limits_asks_the_disk_only_now_and_then(root, mo
     looks = []
     real = os.statvfs
     monkeypatch.setattr(disk_module.os, "statvfs", lambda fd: looks.append(fd) or real(fd))
-    monkeypatch.setattr("headgate.storage.local.incoming.stage.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("headgate.storage.local.incoming.reserving.time.monotonic", lambda: 100.0)
     async with limited(root) as server:
         for number in range(20):
             assert (await upload(server, f"f{number}", 10))[0] == 201

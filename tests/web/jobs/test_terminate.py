@@ -16,7 +16,7 @@ from aiohttp import web
 
 from headgate.errors import NameTaken
 from headgate.jobs import State
-from headgate.storage.local.incoming.stage import LocalStage
+from headgate.storage.local.incoming.stage import LargeStage
 from headgate.storage.local.publishing.publication import Publication
 from support import BOUNDARY, END, HeldUpload, as_user, eventually, form, part, serving, token_users
 
@@ -273,7 +273,7 @@ async def test_an_uploader_is_told_although_its_file_was_just_being_begun(root, 
     """Terminated while a thread opens the staged file, whatever comes of that: 409, also through a host's middleware
     that awaits something after the handler."""
     opening, may_open = threading.Event(), threading.Event()
-    real = LocalStage._create
+    real = LargeStage._create_labelled
 
     def create(self, label, name, on_conflict):
         opening.set()
@@ -288,7 +288,7 @@ async def test_an_uploader_is_told_although_its_file_was_just_being_begun(root, 
         await asyncio.sleep(0)
         return response
 
-    monkeypatch.setattr(LocalStage, "_create", create)
+    monkeypatch.setattr(LargeStage, "_create_labelled", create)
     async with serving(root, authenticate=token_users, host_middleware=host) as team:
         # The part ends early, so that reading it raises without waiting for anything.
         reader, writer = await raw_upload(

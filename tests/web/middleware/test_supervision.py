@@ -32,7 +32,7 @@ async def test_a_start_that_fails_leaves_nothing_open(root, error):
     """What was opened before it is closed: the storage's descriptors, and its threads."""
 
     class Unlisted(LocalStorage):
-        async def all_partials(self):
+        async def list_partials(self):
             raise error
 
     before, others = descriptors(), threads_of_ours()

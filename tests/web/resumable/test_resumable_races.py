@@ -34,16 +34,16 @@ async def create_ietf(server):
 
 async def test_terminate_while_a_request_closes_the_file(root, regime, monkeypatch):
     """Its bytes are written, its answer is not: what is terminated then is gone, and does not come back."""
-    leave, closing = LocalStagedFile.leave, asyncio.Event()
+    close, closing = LocalStagedFile.close, asyncio.Event()
 
     async def slow(self):
         closing.set()
         await asyncio.sleep(0.1)
-        return await leave(self)
+        return await close(self)
 
     async with serving(root, handler_cancellation=regime) as server:
         url = await create(server, 10, headers=named("a"))
-        monkeypatch.setattr(LocalStagedFile, "leave", slow)
+        monkeypatch.setattr(LocalStagedFile, "close", slow)
         task = asyncio.create_task(patch(server, url, 0, b"123"))
         await closing.wait()
         assert (await call(server, "DELETE", f"/jobs/{id_of(url)}")).status == 200
@@ -93,16 +93,16 @@ async def test_terminate_against_all_else_leaves_nothing(root, regime):
 @pytest.mark.parametrize("protocol", ["tus", "ietf"])
 async def test_who_comes_while_it_is_terminated_learns_that_it_is_gone(root, monkeypatch, method, protocol):
     """No byte is said to have been taken."""
-    drop, dropping, may = LocalPartialFile._drop, threading.Event(), threading.Event()
+    unlink, dropping, may = LocalPartialFile._unlink, threading.Event(), threading.Event()
 
     def slow(self):
         dropping.set()
         may.wait(20)
-        return drop(self)
+        return unlink(self)
 
     async with serving(root) as server:
         url = await (create(server, 10) if protocol == "tus" else create_ietf(server))
-        monkeypatch.setattr(LocalPartialFile, "_drop", slow)
+        monkeypatch.setattr(LocalPartialFile, "_unlink", slow)
         end = asyncio.create_task(call(server, "DELETE", f"/jobs/{id_of(url)}"))
         await eventually(dropping.is_set)
         if method == "HEAD":

@@ -12,10 +12,10 @@ import pytest
 from headgate.storage.local import local_storage as local
 from headgate.storage.local import sweeper
 from headgate.storage.local.incoming import staged_file as staged
-from headgate.storage.local.partial import partial_file as kept_module
-from headgate.storage.local.partial import partial_lookup as keeping
+from headgate.storage.local.partial import file_locks, partial_file, partial_lookup
+from headgate.storage.local.partial.stored_record import StoredRecord
 from support import HeldUpload, as_user, eventually, part, serving, token_users
-from tus import call, create, held, job_id, named, offset, patch
+from tus import begin_chunk_at, call, create, held, job_id, named, offset, patch
 
 
 def kept_file(root, url):
@@ -28,7 +28,8 @@ def record_file(root, url):
 
 def rewrite(root, url, **changes):
     path = record_file(root, url)
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    stored = StoredRecord.load(path.read_text())
+    path.write_text(stored.with_text(json.dumps(json.loads(stored.text) | changes)).dump())
 
 
 # Two servers.
@@ -88,7 +89,7 @@ async def test_what_one_did_not_live_to_check_does_not_count_for_the_other(root)
     async with serving(root) as server:
         url = await create(server, 10, headers=named("a"))
         await patch(server, url, 0, b"123")
-        rewrite(root, url, checked=3)
+        begin_chunk_at(root, url, 3)
         with kept_file(root, url).open("ab") as file:
             file.write(b"garbage")
         assert await offset(server, url) == 3
@@ -96,7 +97,7 @@ async def test_what_one_did_not_live_to_check_does_not_count_for_the_other(root)
 
 async def test_a_published_file_is_not_opened_as_an_upload(root, monkeypatch):
     """By a server that had found it while it was one, and gets the lock when it is none any more."""
-    lock, armed, opened, go = kept_module.lock, [False], threading.Event(), threading.Event()
+    lock, armed, opened, go = file_locks.lock, [False], threading.Event(), threading.Event()
 
     def slow(fd):
         if armed.pop():
@@ -110,7 +111,7 @@ async def test_a_published_file_is_not_opened_as_an_upload(root, monkeypatch):
         url = await create(first, headers={"Upload-Defer-Length": "1"} | named("a"))
         path = f"/tus/{job_id(url)}"
         assert await offset(second, path) == 0
-        monkeypatch.setattr(kept_module, "lock", slow)
+        monkeypatch.setattr(file_locks, "lock", slow)
         armed[:] = [False, True]
         late = asyncio.create_task(patch(second, path, 3, b"evil"))
         await eventually(opened.is_set)
@@ -213,7 +214,7 @@ async def test_one_upload_does_not_keep_the_server_down(root, monkeypatch, what)
         def full(*args, **kwargs):
             raise OSError(errno.ENOSPC, "full")
 
-        monkeypatch.setattr(kept_module, "write_record", full)
+        monkeypatch.setattr(partial_file, "write_stored", full)
     else:
         record_file(root, other).unlink()
         record_file(root, other).symlink_to("/nowhere")
@@ -248,15 +249,15 @@ async def test_a_write_that_is_cut_short_by_a_full_disk_doubles_no_byte(root, mo
 
 async def test_a_full_disk_at_the_last_step_loses_nothing(root, monkeypatch):
     """Every byte is there, and the name could not be given: it is when there is room."""
-    write_record, failed = kept_module.write_record, []
+    write_stored, failed = partial_file.write_stored, []
 
-    def full(disk, label, text, **options):
-        if '"outcome": {' in text and not failed:
+    def full(disk, label, record, **options):
+        if record.published is not None and not failed:
             failed.append(True)
             raise OSError(errno.ENOSPC, "full")
-        return write_record(disk, label, text, **options)
+        return write_stored(disk, label, record, **options)
 
-    monkeypatch.setattr(kept_module, "write_record", full)
+    monkeypatch.setattr(partial_file, "write_stored", full)
     async with serving(root) as server:
         url = await create(server, 3, headers=named("a"))
         assert (await patch(server, url, 0, b"abc")).status == 507
@@ -267,22 +268,22 @@ async def test_a_full_disk_at_the_last_step_loses_nothing(root, monkeypatch):
 
 async def test_the_sweeper_leaves_what_is_just_being_created(root, monkeypatch):
     """It saw the file before there was a record, and comes to it when its creator has let go."""
-    write_record, listed, created = keeping.write_record, threading.Event(), threading.Event()
-    unhurried = sweeper.unhurried
+    write_stored, listed, created = partial_lookup.write_stored, threading.Event(), threading.Event()
+    yielding = sweeper.yielding
 
     def slow(*args, **kwargs):
         listed.wait(20)
-        return write_record(*args, **kwargs)
+        return write_stored(*args, **kwargs)
 
     def watching(things):
         if isinstance(things, type({}.items())):
             listed.set()
             created.wait(20)
-        return unhurried(things)
+        return yielding(things)
 
     async with serving(root) as server:
-        monkeypatch.setattr(keeping, "write_record", slow)
-        monkeypatch.setattr(sweeper, "unhurried", watching)
+        monkeypatch.setattr(partial_lookup, "write_stored", slow)
+        monkeypatch.setattr(sweeper, "yielding", watching)
         making = asyncio.create_task(create(server, 10))
         await eventually(lambda: [name for name in server.staged() if name.endswith(".kept")])
         tidying = asyncio.create_task(server.storage.tidy())
@@ -293,13 +294,13 @@ async def test_the_sweeper_leaves_what_is_just_being_created(root, monkeypatch):
 
 
 async def test_a_census_during_a_publication_counts_it_once(root, monkeypatch):
-    write_record, there, may = kept_module.write_record, threading.Event(), threading.Event()
+    write_stored, there, may = partial_file.write_stored, threading.Event(), threading.Event()
 
-    def slow(disk, label, text, **options):
-        if '"outcome": {' in text:
+    def slow(disk, label, record, **options):
+        if record.published is not None:
             there.set()
             may.wait(20)
-        return write_record(disk, label, text, **options)
+        return write_stored(disk, label, record, **options)
 
     take_census, counted = local.take_census, threading.Event()
 
@@ -310,7 +311,7 @@ async def test_a_census_during_a_publication_counts_it_once(root, monkeypatch):
 
     async with serving(root, config={"quota": 1000}) as server:
         url = await create(server, 300, headers=named("a"))
-        monkeypatch.setattr(kept_module, "write_record", slow)
+        monkeypatch.setattr(partial_file, "write_stored", slow)
         monkeypatch.setattr(local, "take_census", take)
         sending = asyncio.create_task(patch(server, url, 0, b"x" * 300))
         await eventually(there.is_set)

@@ -6,7 +6,7 @@ when every byte is, and an answer is given only when both would survive a power 
 
 Rules of these rooms (local and those below it):
 
-- Everything is relative to two directory descriptors, opened once. No path is ever joined, no symlink in the root
+- Everything is relative to two directory descriptors, opened once. No path is ever joined, no symlink in the root is
   followed.
 - What may block goes to the storage's own threads, with one exception: writes, while the page cache absorbs them.
 - OSError does not leave these rooms.
@@ -16,24 +16,37 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from headgate.errors import StorageUnusable
 from headgate.lowlevel.cancellation import uninterrupted
-from headgate.storage.entry import Cursor, Entry, Expect, SortKey, expect_anything
-from headgate.storage.local.disk.disk import STAGING, Disk, mapped, open_staging
-from headgate.storage.local.incoming.small_file import can_be_unnamed
-from headgate.storage.local.incoming.stage import LocalStage, admit, reserve
+from headgate.storage.entry import (
+    NO_PRECONDITION,
+    Capabilities,
+    Cursor,
+    Entry,
+    ExpectedSize,
+    Precondition,
+    SortKey,
+)
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import STAGING, open_staging
+from headgate.storage.local.disk.os_errors import translate_os_errors
+from headgate.storage.local.incoming.reserving import admit, reserve
+from headgate.storage.local.incoming.small_file import SMALL_FILE_BYTES, can_link_unnamed
+from headgate.storage.local.incoming.stage import LargeStage, LocalStage, SmallStage
 from headgate.storage.local.incoming.staged_file import create_locked
+from headgate.storage.local.partial.file_locks import FileUploadLocks
 from headgate.storage.local.partial.partial_file import LocalPartialFile
 from headgate.storage.local.partial.partial_lookup import Found, create_partial, find_partial, list_partials
-from headgate.storage.local.published.catalog import look, remove
+from headgate.storage.local.published.catalog import remove, stat_published
 from headgate.storage.local.published.listing import Listings
 from headgate.storage.local.published.source import LocalSource, open_source
-from headgate.storage.local.published.usage import record_owner, take_census, written
+from headgate.storage.local.published.usage import record_owner, stored_owner, take_census
 from headgate.storage.local.publishing.changes import Change
 from headgate.storage.local.publishing.group_commit import GroupCommit
 from headgate.storage.local.sweeper import sweep
@@ -44,55 +57,57 @@ __all__ = ["LocalStorage"]
 logger = logging.getLogger("headgate.storage")
 
 #: The name with which starting tries out what a publish needs. Always the same, so that a killed start leaves one.
-PROBE = ".headgate-probe"
+PROBE_NAME = ".headgate-probe"
 
 
-#: Bytes that a kept file takes besides its own and those of its record: two files' places.
-RECORD_COST = 4096
+#: Bytes that a partial file takes on the disk besides its own and those of its record: two files' places.
+RECORD_BYTES = 4096
 
 
-#: Bytes up to which a record is none that a quota counts. Who has a client write more into it pays for that.
-SMALL_RECORD = 1024
+#: Bytes up to which no quota counts a record. What a client has written into it beyond that, its quota pays for.
+UNCOUNTED_RECORD_BYTES = 1024
 
 
 def _counted(record: str) -> int:
     """Bytes that the quota of its owner counts for `record`, as long as the upload is under way."""
-    return len(record) if len(record) > SMALL_RECORD else 0
+    return len(record) if len(record) > UNCOUNTED_RECORD_BYTES else 0
 
 
 class LocalStorage:
     """A Storage over the directory `root`.
 
-    `threads`: how many disk calls may wait at once. `quota`, `quota_per_owner`: bytes, or None. `min_free`: bytes.
-    `min_free_files`: files that the file system can still make.
-    `sweep_interval`: seconds between looks for what killed processes left, and between counts for the quotas.
-    `keep_for`: seconds for which something is kept that nobody writes to.
+    `ledger`: counts the bytes for the quotas; by default there are none. `threads`: how many disk calls may wait at
+    once. `min_free_files`: files that the file system can still make, below which no upload is taken. `sweep_interval`:
+    seconds between looks for what killed processes left, and between counts for the quotas. `keep_for`: seconds for
+    which a partial file is kept that is not written to.
     """
+
+    capabilities = Capabilities(
+        max_files_per_stage=sys.maxsize, sort_keys=frozenset(SortKey), descending=True, concatenation=True
+    )
 
     def __init__(
         self,
         root: Path,
         *,
+        ledger: Ledger | None = None,
         threads: int = 16,
-        quota: int | None = None,
-        quota_per_owner: int | None = None,
-        min_free: int = 0,
         min_free_files: int = 0,
         sweep_interval: float = 300.0,
         keep_for: float = 24 * 3600.0,
     ) -> None:
         self._root = root
+        self.ledger = ledger or Ledger()
         self._threads = threads
         self._min_free_files = min_free_files
-        self._needs_owners = quota_per_owner is not None
         self._sweep_interval = sweep_interval
         self._keep_for = keep_for
         self._started: Disk | None = None
         self._housekeeping: asyncio.Task[None] | None = None
-        self._open_stages: set[LocalStage] = set()
-        self._publishing: set[int] = set()  # inodes of kept files that are being given their names
-        #: Who has how many bytes here.
-        self.ledger = Ledger(quota=quota, quota_per_owner=quota_per_owner, min_free=min_free)
+        self._open_stages: set[LocalStage[Any]] = set()
+        self._publishing: set[int] = set()  # inodes of partial files that are being given their names
+        #: Locks of the uploads in this root, between the processes that share it.
+        self.upload_locks = FileUploadLocks(lambda: self._disk)
 
     @property
     def _disk(self) -> Disk:
@@ -119,8 +134,7 @@ class LocalStorage:
         await self._commits.close()
         await self._listings.close()
         for stage in list(self._open_stages):  # of jobs whose own code held the shutdown up for too long
-            await self._disk.run_names(stage.unlink)
-            stage.close()
+            await stage.discard()
         await asyncio.to_thread(self._disk.close)
         self._started = None
 
@@ -146,66 +160,68 @@ class LocalStorage:
             self.ledger.end_census(census, staged | self._publishing)
 
     async def check(self) -> None:
-        with mapped():
+        with translate_os_errors():
             await self._disk.run_sync(lambda: self._probe_again(self._disk))
 
     def _probe_again(self, disk: Disk) -> None:
         """Do what a publish does, as at the start. Raises OSError. Blocks."""
         disk.check_staging()
-        with disk.replacing():  # others may be trying it, too
+        with disk.root_lock():  # others may be trying it, too
             self._probe(disk)
 
-    def stage(self, job: UUID, owner: str) -> LocalStage:
-        return LocalStage(self._disk, self._commits, self.ledger, self._open_stages, job, owner)
+    def stage(self, job: UUID, owner: str, expected: ExpectedSize | None = None) -> LocalStage[Any]:
+        is_small = expected is not None and 0 < expected.most <= SMALL_FILE_BYTES and self._disk.can_link_unnamed
+        kind: type[LocalStage[Any]] = SmallStage if is_small else LargeStage
+        return kind(self._disk, self._commits, self.ledger, self._open_stages, job, owner, expected)
 
-    async def keep(self, id: UUID, owner: str, record: str) -> LocalPartialFile:  # noqa: A002 - what it is
+    async def create_partial(self, id: UUID, owner: str, record: str) -> LocalPartialFile:  # noqa: A002 - what it is
         counted = _counted(record)
-        account = self.ledger.open(written(owner))
+        account = self.ledger.open(stored_owner(owner))
         try:  # an upload of no bytes takes some, too
-            await admit(self._disk, self.ledger, account, len(record) + RECORD_COST)
+            await admit(self._disk, self.ledger, account, len(record) + RECORD_BYTES)
             if counted:
-                await reserve(self._disk, self.ledger, account, counted, counted)
+                await reserve(self._disk, self.ledger, account, ExpectedSize(counted, counted))
         finally:
             account.close()
         found = await uninterrupted(self._disk.run_sync(lambda: create_partial(self._disk, id, owner, record)))
-        return self._kept(id, owner, found)
+        return self._partial(id, found)
 
-    async def find_partial(self, id: UUID, owner: Callable[[str], str]) -> LocalPartialFile | None:  # noqa: A002 - what it is
+    async def find_partial(self, id: UUID) -> LocalPartialFile | None:  # noqa: A002 - what it is
         found = await self._disk.run_sync(lambda: find_partial(self._disk, id))
-        return None if found is None else self._kept(id, owner(found.record), found)
+        return None if found is None else self._partial(id, found)
 
-    def _kept(self, id_: UUID, owner: str, found: Found) -> LocalPartialFile:
-        """What was `found`, counted as its owner's. On the loop, which alone keeps accounts."""
-        account, recorded = self.ledger.open(written(owner)), self.ledger.open(written(owner))
+    def _partial(self, id_: UUID, found: Found) -> LocalPartialFile:
+        """The partial file that was `found`, counted as its owner's. On the loop, which alone keeps accounts."""
+        owner = stored_owner(found.record.owner)
+        account, record_account = self.ledger.open(owner), self.ledger.open(owner)
         if found.status is None:
             account.close()
-            recorded.close()
+            record_account.close()
         else:
             account.has(found.status.st_size)
-            recorded.has(_counted(found.record))
+            record_account.has(_counted(found.record.text))
         return LocalPartialFile(
-            *(self._disk, self._commits, account, recorded, self.ledger, self._publishing, id_, found.record),
-            *(found.status, found.recorded, found.published),
+            self._disk, self._commits, self.ledger, account, record_account, self._publishing, id_, found
         )
 
-    async def all_partials(self) -> list[UUID]:
+    async def list_partials(self) -> list[UUID]:
         return await self._disk.run_scan(lambda: list_partials(self._disk))
 
     async def open(self, name: str) -> LocalSource:
-        # Uninterrupted: what a thread opens for a caller that is gone nobody would close.
+        # Uninterrupted: a file that a thread opens for a caller that is gone would stay open.
         return await uninterrupted(self._disk.run_names(lambda: open_source(self._disk, name)))
 
-    async def look(self, name: str) -> Entry | None:
-        return await self._disk.run_names(lambda: look(self._disk, name))
+    async def stat(self, name: str) -> Entry | None:
+        return await self._disk.run_names(lambda: stat_published(self._disk, name))
 
     async def list(
-        self, after: Cursor | None, most: int, order: SortKey = SortKey.NAME, *, descending: bool = False
+        self, after: Cursor | None, limit: int, sort_key: SortKey = SortKey.NAME, *, descending: bool = False
     ) -> list[Entry]:
-        return await self._listings.page(after, most, order, descending=descending)
+        return await self._listings.page(after, limit, sort_key, descending=descending)
 
-    async def delete(self, name: str, expect: Expect = expect_anything) -> None:
+    async def delete(self, name: str, precondition: Precondition = NO_PRECONDITION) -> None:
         with Change(self._disk.changes):
-            fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, expect)))
+            fd, gone = await uninterrupted(self._disk.run_sync(lambda: remove(self._disk, name, precondition)))
             self.ledger.settle(None, {}, gone)
         self._disk.free_later(fd)
 
@@ -221,9 +237,9 @@ class LocalStorage:
                 os.mkdir(STAGING, 0o700, dir_fd=opened[0])
             opened.append(open_staging(opened[0]))
             disk = Disk(opened[0], opened[1], self._threads, self._min_free_files)
-            with disk.replacing():  # another server may be starting on this root
-                disk.knows_owners = self._probe(disk)
-                disk.knows_unnamed = can_be_unnamed(PROBE, disk.staging)
+            with disk.root_lock():  # another server may be starting on this root
+                disk.can_record_owners = self._probe(disk)
+                disk.can_link_unnamed = can_link_unnamed(PROBE_NAME, disk.staging)
         except OSError as error:
             if disk is not None:
                 disk.close()
@@ -233,7 +249,7 @@ class LocalStorage:
             reason = error.strerror or str(error)
             hint = _HINTS.get(error.errno or 0, "") if reason == os.strerror(error.errno or 0) else ""
             raise StorageUnusable(f"{self._root} cannot hold uploads: {reason}{hint}") from error
-        if self._needs_owners and not disk.knows_owners:
+        if self.ledger.counts_owners and not disk.can_record_owners:
             disk.close()
             raise StorageUnusable(
                 f"{self._root} cannot keep a quota per owner: its file system has no extended attributes"
@@ -245,14 +261,14 @@ class LocalStorage:
         """Do what a publish does; tell whether owners can be written down. Raises OSError."""
         for directory in (disk.staging, disk.root):
             with suppress(FileNotFoundError):
-                os.unlink(PROBE, dir_fd=directory)
-        fd = create_locked(PROBE, disk.staging)
+                os.unlink(PROBE_NAME, dir_fd=directory)
+        fd = create_locked(PROBE_NAME, disk.staging)
         try:
             os.write(fd, b"headgate")
             os.fsync(fd)
-            os.link(PROBE, PROBE, src_dir_fd=disk.staging, dst_dir_fd=disk.root, follow_symlinks=False)
-            os.unlink(PROBE, dir_fd=disk.root)
-            os.rename(PROBE, PROBE, src_dir_fd=disk.staging, dst_dir_fd=disk.root)
+            os.link(PROBE_NAME, PROBE_NAME, src_dir_fd=disk.staging, dst_dir_fd=disk.root, follow_symlinks=False)
+            os.unlink(PROBE_NAME, dir_fd=disk.root)
+            os.rename(PROBE_NAME, PROBE_NAME, src_dir_fd=disk.staging, dst_dir_fd=disk.root)
             os.fsync(disk.root)
             try:
                 record_owner(fd, "headgate")
@@ -265,7 +281,7 @@ class LocalStorage:
             os.close(fd)
             for directory in (disk.staging, disk.root):
                 with suppress(FileNotFoundError):
-                    os.unlink(PROBE, dir_fd=directory)
+                    os.unlink(PROBE_NAME, dir_fd=directory)
 
 
 _NO_OWNERS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES})

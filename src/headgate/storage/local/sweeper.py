@@ -1,8 +1,8 @@
-"""Removing what nobody holds any more: the staged files of a process that was killed, and what was kept for too long.
+"""The sweeper: removes the staged files of processes that were killed, and partial files that have expired.
 
-A staged file is live while its writer holds its lock, in whatever process, however old it is; what is called after it
-lives as long. What is kept (`partial_file`) lives without a lock, too, until nobody has written to it for
-long. Everything else in the staging directory that bears our kind of name is swept. Other names are not ours.
+A staged file is live while a process holds its lock, however old the file is; its backup and its replacement live as
+long. A partial file (`partial_file`) lives without a lock, too, until it was not written to for long. Everything else
+in the staging directory that bears such a name is swept. Files with other names are not headgate's, and stay.
 """
 
 import logging
@@ -11,9 +11,10 @@ import re
 import time
 from contextlib import suppress
 
-from headgate.storage.local.disk.disk import unhurried, unlink
+from headgate.storage.local.disk.opening import unlink
+from headgate.storage.local.disk.yielding import yielding
 from headgate.storage.local.incoming.staged_file import lock
-from headgate.storage.local.partial.partial_file import RECORD, SUFFIX
+from headgate.storage.local.partial.stored_record import RECORD, SUFFIX
 
 __all__ = ["sweep"]
 
@@ -22,8 +23,8 @@ logger = logging.getLogger("headgate.storage")
 #: ``<job>.<process>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{8}\.\d+|kept))(\.\w+)?")
 
-#: Seconds that the process which knows of a kept file is given to remove it itself, and tell whoever asks.
-GRACE = 60.0
+#: Seconds that a process which knows of an expired partial file is given to remove it itself, and to tell its clients.
+GRACE_SECONDS = 60.0
 
 
 def sweep(staging: int, keep_for: float) -> int:
@@ -33,15 +34,15 @@ def sweep(staging: int, keep_for: float) -> int:
     """
     labels: dict[str, list[str]] = {}
     with os.scandir(staging) as entries:
-        for entry in unhurried(entries):
+        for entry in yielding(entries):
             match = _NAME.fullmatch(entry.name)
             if match is not None:
                 dependents = labels.setdefault(match[1], [])
                 if match[2]:
                     dependents.append(entry.name)
-    oldest = time.time() - keep_for - GRACE
+    oldest = time.time() - keep_for - GRACE_SECONDS
     swept = 0
-    for label, dependents in unhurried(labels.items()):
+    for label, dependents in yielding(labels.items()):
         if label.endswith(SUFFIX) and label + RECORD in dependents and not _is_dead(staging, label, oldest):
             continue
         swept += _sweep(staging, label, dependents, oldest)

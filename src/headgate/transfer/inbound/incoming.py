@@ -9,6 +9,7 @@ from typing import Protocol
 from headgate.config import OnConflict
 from headgate.errors import InvalidOption
 from headgate.lowlevel.page_memory import Data
+from headgate.storage import ExpectedSize
 from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["BodySource", "IncomingFile", "parse_on_conflict"]
@@ -38,8 +39,8 @@ class BodySource(Protocol):
     """The body of a request as the files that it brings. Must be closed."""
 
     @property
-    def expected(self) -> tuple[int, int] | None:
-        """Bytes of files that are still to come: at least, and at most. None for a chunked body."""
+    def expected(self) -> ExpectedSize | None:
+        """Bytes of files that are still to come; None for a chunked body."""
 
     @property
     def on_conflict(self) -> OnConflict | None:

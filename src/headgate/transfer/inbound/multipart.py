@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 from headgate.config import Config, OnConflict
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.lowlevel.page_memory import Data
+from headgate.storage import ExpectedSize
 from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.inbound.content import check_whole
 from headgate.transfer.inbound.incoming import parse_on_conflict
@@ -92,7 +93,7 @@ class FormSource:
         self._parts = FormParts.of(self._body, boundary, config)
 
     @property
-    def expected(self) -> tuple[int, int] | None:
+    def expected(self) -> ExpectedSize | None:
         """Bytes of files that are still to come when a file begins: at least, and at most; None for a chunked body.
 
         The most is exact if that file is the last part; otherwise too many by the framing of the parts after it.
@@ -100,7 +101,7 @@ class FormSource:
         if self._content_length is None:
             return None
         most = max(0, self._content_length - self._body.consumed - self._end_size)
-        return max(0, most - self._config.max_form_size), most
+        return ExpectedSize(max(0, most - self._config.max_form_size), most)
 
     @property
     def on_conflict(self) -> OnConflict | None:

@@ -7,6 +7,7 @@ from aiohttp import web
 from headgate.config import Config, OnConflict
 from headgate.errors import TooLarge
 from headgate.lowlevel.page_memory import Data
+from headgate.storage import ExpectedSize
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_whole
@@ -41,12 +42,12 @@ class RawSource:
         self._body = Body(request, limit=limit, digester=self._digester)
 
     @property
-    def expected(self) -> tuple[int, int] | None:
+    def expected(self) -> ExpectedSize | None:
         """Bytes that are still to come, at least and at most; None for a chunked body."""
         if self._content_length is None:
             return None
         left = self._content_length - self._body.consumed
-        return left, left
+        return ExpectedSize(left, left)
 
     @property
     def waited(self) -> ClientWait:

@@ -16,7 +16,7 @@ from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NoFiles, TooLarge
 from headgate.jobs import Job
 from headgate.names import check_name
-from headgate.storage import Expect, Stage, expect_anything
+from headgate.storage import NO_PRECONDITION, Precondition, Stage
 from headgate.transfer.inbound.approval import OnReceived, ReceivedFile, approve_and_finish
 from headgate.transfer.inbound.incoming import BodySource
 from headgate.transfer.throttled import write_throttled
@@ -39,7 +39,7 @@ class UploadRules:
     #: The embedding service's check.
     on_received: OnReceived | None = None
     #: What has to hold of a file that is replaced.
-    precondition: Expect = expect_anything
+    precondition: Precondition = NO_PRECONDITION
 
     @classmethod
     def of(cls, config: Config, *, reserved: frozenset[str], on_received: OnReceived | None) -> "UploadRules":
@@ -73,8 +73,8 @@ async def receive(job: Job, source: BodySource, stage: Stage, rules: UploadRules
             staged = await stage.create(name, on_conflict)
             expected = source.expected
             if expected is not None:
-                await stage.reserve(*expected)
-                job.bytes_total = job.bytes_done + expected[1]
+                await stage.reserve(expected)
+                job.bytes_total = job.bytes_done + expected.most
             limit = min(rules.max_file_size, rules.max_upload_size - job.bytes_done)
             read, write, advance, gate = file.read, staged.write, job.advance, job.gate
             while chunk := await read():
@@ -93,8 +93,7 @@ async def receive(job: Job, source: BodySource, stage: Stage, rules: UploadRules
     if (source.on_conflict or rules.on_conflict) is not on_conflict:  # files were begun under another rule
         raise InvalidOption("on_conflict must come before the files.")
     job.bytes_total = job.bytes_done
-    if rules.on_received is not None or not stage.held:  # it looks at what is durable; and syncing much can be stopped
-        await stage.sync()
+    await stage.sync(required=rules.on_received is not None)  # the service's check looks at what is durable
     await approve_and_finish(job, received, rules.on_received)
     published = await stage.publish(on_conflict, rules.precondition)
     job.names = tuple(each.entry.name for each in published)

@@ -17,7 +17,7 @@ from headgate.storage import Cursor, Entry, SortKey, Storage
 from headgate.web.expect import deferred
 from headgate.web.exports.export_routes import ExportRoutes
 from headgate.web.fair_semaphore import FairSemaphore
-from headgate.web.files.preconditions import expectation
+from headgate.web.files.preconditions import requested_precondition
 from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
@@ -57,19 +57,31 @@ class FileRoutes:
     async def list(self, request: web.Request) -> LingeringResponse:
         """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
         limit = self._limit(request.query.get("limit"))
-        order, descending = _order(request.query.get("sort", SortKey.NAME))
+        sort_key, descending = self._sort_key(request.query.get("sort", SortKey.NAME))
         after = text_in_query(request, "after") or ""
-        place = _place(after, order) if after else None
+        cursor = _parse_cursor(after, sort_key) if after else None
         async with self._turns.of(request[USER].name):
-            entries = await self._storage.list(place, limit + 1, order, descending=descending)
+            entries = await self._storage.list(cursor, limit + 1, sort_key, descending=descending)
         more = len(entries) > limit
         # A file that somebody put under the name of a generated export cannot be asked for.
         files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
         body = {
             "files": files if after else self._generated + files,
-            "next": _told(entries[limit - 1], order) if more else None,
+            "next": _format_cursor(entries[limit - 1], sort_key) if more else None,
         }
         return json_response(body)
+
+    def _sort_key(self, text: str) -> tuple[SortKey, bool]:
+        """``size``, or ``-size`` for the largest first. Raises InvalidOption for an order that the storage lacks,
+        too."""
+        capabilities = self._storage.capabilities
+        descending = text.startswith("-")
+        name = text.removeprefix("-")
+        if name in capabilities.sort_keys and (capabilities.descending or not descending):
+            return SortKey(name), descending
+        keys = ", ".join(key for key in SortKey if key in capabilities.sort_keys)
+        or_descending = ", or that with a - before it" if capabilities.descending else ""
+        raise InvalidOption(f"sort must be one of {keys}{or_descending}.")
 
     def _limit(self, text: str | None) -> int:
         most = self._config.max_files_listed
@@ -91,31 +103,23 @@ class FileRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a file, if the conditions hold. Exports of it that are under way go on."""
         name = name_in_path(request)
-        await self._storage.delete(name, expectation(request))
+        await self._storage.delete(name, requested_precondition(request))
         self._bus.publish(FileDeleted(name, requesting_actor(request)))
         return LingeringResponse(status=204)
 
 
-def _order(text: str) -> tuple[SortKey, bool]:
-    """``size``, or ``-size`` for the largest first. Raises InvalidOption."""
-    try:
-        return SortKey(text.removeprefix("-")), text.startswith("-")
-    except ValueError:
-        raise InvalidOption(f"sort must be one of {', '.join(SortKey)}, or that with a - before it.") from None
+def _format_cursor(entry: Entry, sort_key: SortKey) -> str:
+    """Where `entry` stands in the list, for a client to go on from there."""
+    number, _ = sort_key.cursor(entry)
+    return entry.name if sort_key is SortKey.NAME else f"{number}:{entry.name}"
 
 
-def _told(entry: Entry, order: SortKey) -> str:
-    """Where `entry` stands, for a client to go on from there."""
-    number, _ = order.place(entry)
-    return entry.name if order is SortKey.NAME else f"{number}:{entry.name}"
-
-
-def _place(text: str, order: SortKey) -> Cursor:
-    """The place that `_told` told. Raises InvalidOption, InvalidName."""
-    if order is SortKey.NAME:
+def _parse_cursor(text: str, sort_key: SortKey) -> Cursor:
+    """Read what `_format_cursor` wrote. Raises InvalidOption, InvalidName."""
+    if sort_key is SortKey.NAME:
         return 0, check_name(text).encode()
     number, _, name = text.partition(":")
-    if not _NUMBER.fullmatch(number) or (order is SortKey.SIZE and number.startswith("-")):
+    if not _NUMBER.fullmatch(number) or (sort_key is SortKey.SIZE and number.startswith("-")):
         raise InvalidOption("after must be what next was.")
     return int(number), check_name(name).encode()
 

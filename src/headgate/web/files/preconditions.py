@@ -3,36 +3,48 @@
 from aiohttp import hdrs, web
 
 from headgate.errors import PreconditionFailed
-from headgate.storage import Entry, Expect, expect_anything
+from headgate.storage import NO_PRECONDITION, Entry, Precondition
 from headgate.wire.conditions import (
     CONDITIONS,
     Validators,
     check_preconditions,
-    has_preconditions,
     is_not_modified,
+    parse_tags,
+    parse_weak_tags,
 )
+from headgate.wire.dates import parse_date
 from headgate.wire.fields import field_values
 
-__all__ = ["expectation", "is_known", "validators"]
+__all__ = ["is_known", "requested_precondition", "validators"]
 
 
 def validators(entry: Entry) -> Validators:
     return Validators(entry.etag, entry.modified_at)
 
 
-def expectation(request: web.Request) -> Expect:
-    """What `request`, which changes a file, wants to be there; `expect_anything` if it does not say."""
+def requested_precondition(request: web.Request) -> Precondition:
+    """What has to hold of the file that `request` changes; NO_PRECONDITION if the request does not say."""
     headers = field_values(request.headers, CONDITIONS)
-    if not has_preconditions(headers):
-        return expect_anything
-
-    def expect(there: Entry | None) -> None:
-        known = None if there is None else validators(there)
-        check_preconditions(headers, known)
-        if known is not None and is_not_modified(headers, known, dates=False):
-            raise PreconditionFailed
-
-    return expect
+    exists: bool | None = None
+    etags = other_than = unmodified_since = None
+    if (match := headers.get("If-Match")) is not None:
+        etags = parse_tags(match)
+        exists = True if etags is None else None
+    else:  # RFC 9110, 13.1.4: ignored beside If-Match
+        unmodified_since = parse_date(headers.get("If-Unmodified-Since"))
+    if (none_match := headers.get("If-None-Match")) is not None:
+        other_than = parse_weak_tags(none_match)
+        if other_than is None and exists:  # both *: nothing can be so
+            etags = set()
+        exists = False if other_than is None else exists
+    if exists is None and etags is None and other_than is None and unmodified_since is None:
+        return NO_PRECONDITION
+    return Precondition(
+        exists=exists,
+        etags=None if etags is None else frozenset(etags),
+        other_than=None if other_than is None else frozenset(other_than),
+        unmodified_since=unmodified_since,
+    )
 
 
 def is_known(request: web.Request, there: Validators) -> bool:

@@ -16,7 +16,7 @@ from headgate.config import Config, OnConflict
 from headgate.errors import NameTaken, NothingUploading, PreconditionFailed
 from headgate.events import EventBus
 from headgate.jobs import Job, JobRegistry, Kind
-from headgate.storage import Expect, Storage, expect_anything
+from headgate.storage import NO_PRECONDITION, Precondition, Storage
 from headgate.transfer.inbound.approval import ReceivedFile
 from headgate.transfer.inbound.incoming import BodySource, parse_on_conflict
 from headgate.transfer.inbound.multipart import FormSource
@@ -25,7 +25,7 @@ from headgate.transfer.inbound.raw import RawSource
 from headgate.transfer.inbound.receive import UploadRules, receive
 from headgate.transfer.watchdog import Watchdog
 from headgate.web.expect import deferred, send_continue
-from headgate.web.files.preconditions import expectation, validators
+from headgate.web.files.preconditions import requested_precondition, validators
 from headgate.web.files.url_names import FILE_PATH, name_in_path
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_json import job_json
@@ -84,13 +84,13 @@ class UploadRoutes:
     async def put(self, request: web.Request) -> LingeringResponse:
         """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
         raw = RawSource(request, self._config, name_in_path(request))
-        on_conflict, expect = OnConflict.REPLACE, expectation(request)
+        on_conflict, precondition = OnConflict.REPLACE, requested_precondition(request)
         if (field_value(request.headers, hdrs.IF_NONE_MATCH) or "").strip() == "*":
             on_conflict = OnConflict.REJECT  # which no other upload gets past
-        if expect is not expect_anything:
-            expect(await self._storage.look(raw.filename))  # what fails already need not be sent
+        if precondition != NO_PRECONDITION:
+            precondition.check(await self._storage.stat(raw.filename))  # what fails already need not be sent
         try:
-            job, (file,) = await self._take(request, raw, on_conflict=on_conflict, precondition=expect)
+            job, (file,) = await self._take(request, raw, on_conflict=on_conflict, precondition=precondition)
         except NameTaken:
             if raw.filename in self._rules.reserved or on_conflict is not OnConflict.REJECT:
                 raise
@@ -106,7 +106,7 @@ class UploadRoutes:
         source: BodySource,
         *,
         on_conflict: OnConflict,
-        precondition: Expect = expect_anything,
+        precondition: Precondition = NO_PRECONDITION,
     ) -> tuple[Job, Sequence[ReceivedFile]]:
         """Receive the files of `source`, the body of `request`, and publish them, as one job."""
         rules = replace(self._rules, on_conflict=on_conflict, precondition=precondition)
@@ -118,9 +118,7 @@ class UploadRoutes:
                 contextlib.closing(source),
                 Watchdog(job, request, self._config, waited=source.waited, moved=lambda: source.consumed),
             ):
-                async with self._storage.stage(job.id, job.owner) as stage:
-                    if source.expected is not None:
-                        await stage.reserve(*source.expected)
+                async with self._storage.stage(job.id, job.owner, source.expected) as stage:
                     await send_continue(request)
                     files = await receive(job, source, stage, rules)
         for file in files:

@@ -101,19 +101,19 @@ class IetfRoutes:
         length = dialect.length
         if length is None and complete:
             length = sender.length
-        plan = NewUpload(
+        new = NewUpload(
             protocol=Protocol.IETF,
             name=_name(request),
             on_conflict=requested_on_conflict(request, self._config),
             length=length,
             digests=parse_digests(_REPR, field_value(request.headers, _REPR) or ""),
-            wanted=parse_wish(field_value(request.headers, "Want-Repr-Digest") or ""),
+            wanted_digest=parse_wish(field_value(request.headers, "Want-Repr-Digest") or ""),
         )
         append = Append(offset=0, length=length, last=dialect.last, strict=True)
         append.agreed(0, sender.length, None)  # what cannot be need not be begun
         id_ = requested_job_id(request)
         try:
-            upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_, address=request.remote)
+            upload = await self._uploads.create(new, owner=request[USER].name, id_=id_, address=request.remote)
         except TooLarge:
             set_default_headers(request, {LIMIT: format_limits({"max-size": self._config.max_file_size})})
             raise

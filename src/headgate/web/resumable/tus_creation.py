@@ -29,8 +29,8 @@ DEFER = "Upload-Defer-Length"
 def requested_upload(request: web.Request, config: Config) -> NewUpload:
     """What the headers ask for. Raises MalformedRequest, InvalidName, InvalidOption."""
     headers = field_values(request.headers, (METADATA, LENGTH, CONCAT, DEFER))
-    words = headers.get(METADATA, "")
-    metadata = parse_metadata(words)
+    metadata_header = headers.get(METADATA, "")
+    metadata = parse_metadata(metadata_header)
     deferred_length = parse_defer(headers.get(DEFER))
     told = headers.get(LENGTH)
     length = None if told is None else parse_number(LENGTH, told)
@@ -46,7 +46,7 @@ def requested_upload(request: web.Request, config: Config) -> NewUpload:
         name=_name(metadata),
         on_conflict=requested_on_conflict(request, config),
         length=length,
-        words=json.dumps({METADATA: words, CONCAT: headers.get(CONCAT, "")}),
+        protocol_headers=json.dumps({METADATA: metadata_header, CONCAT: headers.get(CONCAT, "")}),
         partial=concat is not None and concat.urls is None,
         parts=parts,
     )

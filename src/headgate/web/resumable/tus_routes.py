@@ -23,13 +23,14 @@ from headgate.errors import (
     PreconditionFailed,
     Superseded,
     TooLarge,
+    UnsupportedFeature,
     UnsupportedMedia,
     UnsupportedVersion,
     UploadLocked,
 )
 from headgate.events import EventBus, FileDeleted
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
-from headgate.storage import Entry, Storage
+from headgate.storage import Precondition, Storage
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_coding, media_type
 from headgate.units import readable
@@ -68,6 +69,7 @@ class TusRoutes:
         self._uploads = uploads
         self._storage = storage
         self._bus = bus
+        self._extensions = [each for each in EXTENSIONS if self._is_offered(each)]
         self._collection: Handlers = {"OPTIONS": self.options, "POST": self.create}
         self._one: Handlers = {
             "OPTIONS": self.options,
@@ -75,6 +77,9 @@ class TusRoutes:
             "PATCH": self.append,
             "DELETE": self.delete,
         }
+
+    def _is_offered(self, extension: str) -> bool:
+        return not extension.startswith("concatenation") or self._storage.capabilities.concatenation
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         for name, path in ((f"{UPLOAD_ROUTE}-all", "/tus/"), (f"{UPLOAD_ROUTE}-all-without-slash", "/tus")):
@@ -101,7 +106,7 @@ class TusRoutes:
         """What is served."""
         headers = {
             "Tus-Version": VERSION,
-            "Tus-Extension": ",".join(EXTENSIONS),
+            "Tus-Extension": ",".join(self._extensions),
             "Tus-Max-Size": str(self._config.max_file_size),
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
             hdrs.ALLOW: ", ".join(self._one if "id" in request.match_info else self._collection),
@@ -112,19 +117,21 @@ class TusRoutes:
 
     async def create(self, request: web.Request) -> LingeringResponse:
         """Begin an upload, with or without some of its bytes, or make one of parts."""
-        plan = requested_upload(request, self._config)
+        new = requested_upload(request, self._config)
+        if (new.partial or new.parts) and not self._storage.capabilities.concatenation:
+            raise UnsupportedFeature("Uploads cannot be concatenated here.")
         absolute(request, self._config, "/")  # who cannot be told where it is need not begin
         with_bytes = await self._brings_bytes(request)
         sender = RequestSender(request, self._config, digester_of(request))
-        if with_bytes and plan.length is not None and (sender.length or 0) > plan.length:
-            raise TooLarge(f"The upload is to have {readable(plan.length)}.")
+        if with_bytes and new.length is not None and (sender.length or 0) > new.length:
+            raise TooLarge(f"The upload is to have {readable(new.length)}.")
         id_ = requested_job_id(request)
-        upload = await self._uploads.create(plan, owner=request[USER].name, id_=id_, address=request.remote)
+        upload = await self._uploads.create(new, owner=request[USER].name, id_=id_, address=request.remote)
         set_job(request, upload)
         try:
             if with_bytes:
                 await self._append(upload, Append(offset=0), sender)
-            if upload.record.outcome is None and (upload.whole or plan.parts):
+            if upload.record.outcome is None and (upload.whole or new.parts):
                 await self._uploads.completed(upload)
         except AlreadyFinished:  # somebody who knew its id has ended it meanwhile
             upload = await self._uploads.find_again(upload)
@@ -134,7 +141,7 @@ class TusRoutes:
             raise
         path = str(request.app.router[UPLOAD_ROUTE].url_for(id=upload.info().id_text))
         headers: dict[str, str] = {hdrs.LOCATION: absolute(request, self._config, path)}
-        if not plan.parts:
+        if not new.parts:
             headers[OFFSET] = str(upload.offset)
         headers |= self._expiry(upload) | job_headers(request, upload.info())
         return LingeringResponse(status=201, headers=headers)
@@ -184,7 +191,7 @@ class TusRoutes:
             headers[LENGTH] = str(length)
         elif not record.parts:
             headers["Upload-Defer-Length"] = "1"
-        headers |= {name: value for name, value in json.loads(record.words).items() if value}
+        headers |= {name: value for name, value in json.loads(record.protocol_headers).items() if value}
         headers |= self._expiry(upload) | job_headers(request, upload.info())
         return LingeringResponse(status=200, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
 
@@ -229,13 +236,9 @@ class TusRoutes:
         await self._uploads.remove(upload, by=requesting_actor(request))
         outcome = upload.record.outcome
         if outcome is not None and outcome.part_of is None:
-
-            def expect(there: Entry | None) -> None:
-                if there is None or there.etag != outcome.etag:
-                    raise PreconditionFailed
-
+            own = Precondition(etags=frozenset({outcome.etag or ""}))
             with contextlib.suppress(FileNotFound, PreconditionFailed):
-                await self._storage.delete(outcome.name, expect)
+                await self._storage.delete(outcome.name, own)
                 self._bus.publish(FileDeleted(outcome.name, requesting_actor(request)))
         return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import gc
+import hashlib
 import os
 import random
 import threading
@@ -25,7 +26,7 @@ SIZE = 16 * PAGE
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """What goes past the cache is small, and tried though the file system cannot do it."""
-    monkeypatch.setattr(staged, "DIRECT", 2 * PAGE)
+    monkeypatch.setattr(staged, "DIRECT_WRITE_BYTES", 2 * PAGE)
     monkeypatch.setattr(DirectWriteCongestion, "never", lambda self: None)
 
 
@@ -35,27 +36,27 @@ _never = DirectWriteCongestion.never
 @pytest.fixture
 def handed_over(monkeypatch):
     """The bytes of each write that was the disk's own."""
-    sizes, real = [], staged.LocalStagedFile._hand_over
+    sizes, real = [], staged.LocalStagedFile._write_pages
 
     def noting(self, pages):
         done = real(self, pages)
         sizes.append(done)
         return done
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", noting)
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", noting)
     return sizes
 
 
 @pytest.fixture
 def may_go_on(monkeypatch):
     """The disk takes nothing before this is set."""
-    event, real = threading.Event(), staged.LocalStagedFile._hand_over
+    event, real = threading.Event(), staged.LocalStagedFile._write_pages
 
     def waiting(self, pages):
         assert event.wait(20)
         return real(self, pages)
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", waiting)
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", waiting)
     return event
 
 
@@ -138,7 +139,7 @@ async def test_what_goes_wrong_meanwhile_is_raised_by_the_next(storage, root, mo
     def failing(self, pages):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", failing)
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", failing)
     async with storage.stage(uuid4(), "alice") as stage:
         file = await stage.create("a", OnConflict.REJECT)
         await file.write(block(bytes(SIZE)))
@@ -162,7 +163,7 @@ async def test_a_file_system_that_cannot_is_asked_once(storage, root, monkeypatc
         monkeypatch.setattr(DirectWriteCongestion, "never", _never)
         await file.write(block(data))
         await file.flush()
-        assert not storage._disk.direct.is_fast()
+        assert not storage._disk.direct_writes.is_fast()
         await file.write(block(data))
         assert await published(storage, root, stage) == 2 * data
 
@@ -192,7 +193,7 @@ async def test_a_stage_that_is_left_meanwhile_leaves_nothing(storage, root, may_
 
 async def test_after_a_failure_there_is_a_way_on(storage, monkeypatch, caplog):
     """What was settled can be cut, written to and synced; and of a failure that nobody asked for nothing is logged."""
-    real, failures = staged.LocalStagedFile._hand_over, [1, 1]
+    real, failures = staged.LocalStagedFile._write_pages, [1, 1]
 
     def failing(self, pages):
         if failures:
@@ -200,33 +201,34 @@ async def test_after_a_failure_there_is_a_way_on(storage, monkeypatch, caplog):
             raise OSError(errno.ENOSPC, "")
         return real(self, pages)
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", failing)
-    kept, data = await storage.keep(uuid4(), "alice", "{}"), os.urandom(SIZE)
-    async with kept:
-        await kept.write(b"x" * PAGE)
-        await kept.write(block(data, PAGE))
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", failing)
+    partial, data = await storage.create_partial(uuid4(), "alice", "{}"), os.urandom(SIZE)
+    async with partial:
+        await partial.write(b"x" * PAGE)
+        await partial.write(block(data, PAGE))
         with pytest.raises(StorageFull):
-            await kept.write(b"y")
+            await partial.write(b"y")
         with pytest.raises(StorageFull):
-            await kept.sync()
-        await kept.settle()
-        assert kept.size == PAGE
-        await kept.cut(10)
-        await kept.write(data)
-        await kept.sync()
-        assert await kept.read(0, SIZE + 20) == b"x" * 10 + data
+            await partial.sync()
+        await partial.wait_for_writes()
+        assert partial.size == PAGE
+        await partial.clear()
+        await partial.write(b"x" * 10)
+        await partial.write(data)
+        await partial.sync()
+        assert await partial.digests({"sha256"}) == {"sha256": hashlib.sha256(b"x" * 10 + data).digest()}
     async with storage.stage(uuid4(), "alice") as stage:
         file = await stage.create("a", OnConflict.REJECT)
         await file.write(block(data))
         await eventually(lambda: not failures)
-    await kept.discard()
+    await partial.discard()
     gc.collect()
     assert caplog.text == ""
 
 
-async def test_what_is_kept_has_what_the_disk_has_taken(storage, monkeypatch):
-    """A kept file that is left, or settled, tells no more than is in it, though the last write failed."""
-    real = staged.LocalStagedFile._hand_over
+async def test_a_partial_file_has_what_the_disk_has_taken(storage, monkeypatch):
+    """A partial file that is left, or settled, tells no more than is in it, though the last write failed."""
+    real = staged.LocalStagedFile._write_pages
     fail = False
 
     def failing(self, pages):
@@ -234,18 +236,18 @@ async def test_what_is_kept_has_what_the_disk_has_taken(storage, monkeypatch):
             raise OSError(errno.EIO, "")
         return real(self, pages)
 
-    monkeypatch.setattr(staged.LocalStagedFile, "_hand_over", failing)
-    kept = await storage.keep(uuid4(), "alice", "{}")
+    monkeypatch.setattr(staged.LocalStagedFile, "_write_pages", failing)
+    partial = await storage.create_partial(uuid4(), "alice", "{}")
     data = os.urandom(SIZE)
-    async with kept:
-        await kept.write(block(data))
-        await kept.settle()
-        assert kept.size == SIZE
+    async with partial:
+        await partial.write(block(data))
+        await partial.wait_for_writes()
+        assert partial.size == SIZE
         fail = True
-        await kept.write(block(data, SIZE))
-        await kept.settle()
-        assert kept.size == SIZE
-    assert kept.size == SIZE
-    async with kept:
-        assert await kept.read(0, SIZE + 1) == data
-    await kept.discard()
+        await partial.write(block(data, SIZE))
+        await partial.wait_for_writes()
+        assert partial.size == SIZE
+    assert partial.size == SIZE
+    async with partial:
+        assert await partial.digests({"sha256"}) == {"sha256": hashlib.sha256(data).digest()}
+    await partial.discard()

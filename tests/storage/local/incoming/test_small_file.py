@@ -11,9 +11,10 @@ import pytest
 
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, PreconditionFailed, StorageFailed
-from headgate.storage import LocalStorage
+from headgate.storage import ExpectedSize, LocalStorage, Precondition
 from headgate.storage.local import local_storage as local
-from headgate.storage.local.incoming import small_file as held
+from headgate.storage.local.incoming import small_file
+from headgate.storage.local.incoming.stage import SmallStage
 from headgate.storage.local.publishing import group_commit as commits
 from support import eventually
 
@@ -29,16 +30,15 @@ def root(tmp_path):
 async def storage(root):
     storage = LocalStorage(root)
     await storage.start()
-    if not storage._disk.knows_unnamed:
+    if not storage._disk.can_link_unnamed:
         pytest.skip("this file system makes no file without a name")
     yield storage
     await storage.close()
 
 
 async def put(storage, name, data, rule=REJECT, **kwargs):
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(len(data), len(data))
-        assert stage.held
+    async with storage.stage(uuid4(), "alice", ExpectedSize(len(data), len(data))) as stage:
+        assert isinstance(stage, SmallStage)
         file = await stage.create(name, rule)
         await file.write(data)
         return await stage.publish(rule, **kwargs)
@@ -87,8 +87,7 @@ class Batches:
 
 async def test_a_small_upload_has_no_name_before_it_is_whole(storage, root):
     """Nothing is on the disk, and if the process ends now nothing is left."""
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(100, 100)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(100, 100)) as stage:
         file = await stage.create("a", REJECT)
         await file.write(b"x" * 60)
         await file.write(memoryview(b"y" * 40))
@@ -96,29 +95,22 @@ async def test_a_small_upload_has_no_name_before_it_is_whole(storage, root):
     assert (staged(root), files(root)) == ([], {})
 
 
-@pytest.mark.parametrize("size", [held.HELD, held.HELD + 1])
+@pytest.mark.parametrize("size", [small_file.SMALL_FILE_BYTES, small_file.SMALL_FILE_BYTES + 1])
 async def test_what_is_small_is_what_was_promised(storage, root, size):
-    async with storage.stage(uuid4(), "alice") as stage:
-        assert not stage.held  # it may become anything
-        await stage.reserve(0, size)
-        assert stage.held == (size == held.HELD)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(0, size)) as stage:
         await stage.create("a", REJECT)
-        assert len(staged(root)) == (size > held.HELD)
+        assert len(staged(root)) == (size > small_file.SMALL_FILE_BYTES)
 
 
 async def test_many_are_published_at_once_and_each_has_its_own_outcome(storage, root, together):
     """A name that is taken, a condition that does not hold and a name that is made up do not show in the others."""
-
-    def refuse(_):
-        raise PreconditionFailed
-
     await put(storage, "taken", b"old")
     tasks = await together.begin(
         storage,
         put(storage, "a", b"a"),
         put(storage, "taken", b"new"),
         put(storage, "taken", b"new", RENAME),
-        put(storage, "b", b"b", REPLACE, expect=refuse),
+        put(storage, "b", b"b", REPLACE, precondition=Precondition(exists=True)),
         put(storage, "c", b"c", REPLACE),
         put(storage, "a", b"another"),
     )
@@ -194,15 +186,14 @@ async def test_a_slow_disk_has_many_at_once(storage, root, together, monkeypatch
     await storage.close()
 
 
-@pytest.mark.parametrize("size", [10, held.HELD + 1])
+@pytest.mark.parametrize("size", [10, small_file.SMALL_FILE_BYTES + 1])
 async def test_what_was_not_synced_before_is_when_it_is_published(storage, root, monkeypatch, size):
     """Its bytes before its name, its name before the answer; and none of it twice."""
     synced, real = [], os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
     for ahead in (False, True):
         synced.clear()
-        async with storage.stage(uuid4(), "alice") as stage:
-            await stage.reserve(size, size)
+        async with storage.stage(uuid4(), "alice", ExpectedSize(size, size)) as stage:
             file = await stage.create(f"{ahead}", REJECT)
             await file.write(b"x" * size)
             if ahead:
@@ -215,15 +206,14 @@ async def test_what_was_not_synced_before_is_when_it_is_published(storage, root,
 async def test_what_is_held_is_promised_room_that_is_still_free(storage):
     """It has come, so nobody is promised it twice; but it takes room on the disk only when it is published."""
     ledger = storage.ledger
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(100, 100)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(100, 100)) as stage:
         ledger.measured(1000, time.monotonic())
         assert ledger.available("bob") == 900
         file = await stage.create("a", REJECT)
         await file.write(b"x" * 60)
         ledger.measured(1000, time.monotonic())
         assert ledger.available("bob") == 900
-        await stage.reserve(40, 40)
+        await stage.reserve(ExpectedSize(40, 40))
         assert ledger.available("bob") == 900
         await file.write(b"x" * 40)
         await stage.publish(REJECT)
@@ -249,8 +239,7 @@ async def test_of_refused_replacements_nothing_is_seen_and_what_was_there_stays(
 
 
 async def put_two(storage, names, data, rule):
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(2 * len(data), 2 * len(data))
+    async with storage.stage(uuid4(), "alice", ExpectedSize(2 * len(data), 2 * len(data))) as stage:
         for name in names:
             await (await stage.create(name, rule)).write(data)
         return await stage.publish(rule)
@@ -259,7 +248,7 @@ async def put_two(storage, names, data, rule):
 async def test_what_waits_for_the_roots_lock_holds_up_nobody_else(storage, root):
     """Another process replaces something, slowly."""
     await put(storage, "a", b"old")
-    with storage._disk.replacing():
+    with storage._disk.root_lock():
         waits = asyncio.create_task(put(storage, "a", b"new", REPLACE))
         await eventually(lambda: not storage._commits._busy and storage._commits._pending)
         for number in range(3):
@@ -287,8 +276,7 @@ async def test_a_sync_of_what_is_held_can_be_left(storage, root, monkeypatch):
     may_go_on, real = threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (may_go_on.wait(20), real(fd)))
     before = len(os.listdir("/proc/self/fd"))
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(1, 1)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(1, 1)) as stage:
         await (await stage.create("a", REJECT)).write(b"x")
         sync = asyncio.create_task(stage.sync())
         await eventually(lambda: len(os.listdir("/proc/self/fd")) > before)
@@ -331,12 +319,10 @@ async def test_a_batch_that_breaks_publishes_nothing_and_says_so(storage, root, 
 
 async def test_a_file_system_that_cannot_holds_nothing(root, monkeypatch):
     """Then it is staged like any other."""
-    monkeypatch.setattr(local, "can_be_unnamed", lambda *_: False)
+    monkeypatch.setattr(local, "can_link_unnamed", lambda *_: False)
     storage = LocalStorage(root)
     await storage.start()
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(10, 10)
-        assert not stage.held
+    async with storage.stage(uuid4(), "alice", ExpectedSize(10, 10)) as stage:
         file = await stage.create("a", REJECT)
         await file.write(b"x" * 10)
         assert len(staged(root)) == 1
@@ -347,8 +333,7 @@ async def test_a_file_system_that_cannot_holds_nothing(root, monkeypatch):
 
 
 async def test_whoever_still_waits_when_the_storage_is_closed_is_told(storage, root):
-    async with storage.stage(uuid4(), "alice") as stage:
-        await stage.reserve(1, 1)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(1, 1)) as stage:
         file = await stage.create("a", REJECT)
         await file.write(b"x")
         await storage.close()

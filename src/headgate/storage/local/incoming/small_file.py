@@ -1,8 +1,8 @@
-"""A staged file that is small: held in memory until it is whole, and made only when it is published.
+"""A small staged file: kept in memory until it is whole, and created only when it is published.
 
-It never has a staged name, unless it replaces another file: until it has its published one, the kernel removes it with
-its last descriptor, whatever becomes of the process. So there is nothing to clean up after it, and it takes one turn of
-a thread, which many of them share (`commits`).
+It is created without a name (O_TMPFILE) and linked to its published one, so that nothing is left of it however the
+process ends. Only where it replaces another file it has a staged name for that moment. Many of them share one turn of a
+thread and one sync of the directory (`GroupCommit`).
 """
 
 import asyncio
@@ -12,23 +12,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from headgate.lowlevel.page_memory import Data
-from headgate.storage.local.disk.disk import Disk, close_quietly, mapped, unlink
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import close_quietly, unlink
+from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.published.usage import record_owner
 from headgate.storage.quota import Account
 
-__all__ = ["HELD", "LocalSmallFile", "can_be_unnamed"]
+__all__ = ["SMALL_FILE_BYTES", "LocalSmallFile", "can_link_unnamed"]
 
-#: Bytes that the files of an upload may have together to be held: what a connection's own buffers take, about.
-HELD = 32 * 1024
+#: Bytes that the files of an upload may have together to be kept in memory: about what a connection's own buffers take.
+SMALL_FILE_BYTES = 32 * 1024
 
 _UNNAMED = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
 
 
 class LocalSmallFile:
-    """One file of a stage whose files are held. Has the face of LocalStagedFile, as far as a stage has to do with it.
-
-    `label`: what it is called in the staging directory if it has to have a name there.
-    """
+    """One file of a stage for small files. `label`: its staged name, if it needs one."""
 
     __slots__ = (
         *("_account", "_busy", "_data", "_disk", "_durable", "_fd", "_has_label", "_owner", "_promise", "_status"),
@@ -43,7 +42,7 @@ class LocalSmallFile:
         self._promise = promise
         self._owner = owner
         self._data = bytearray()
-        self._fd = -1  # before it is made
+        self._fd = -1  # before it is created
         self._busy: asyncio.Future[None] | None = None
         self._durable = self._has_label = False
         self.inode = 0
@@ -53,34 +52,34 @@ class LocalSmallFile:
 
     async def write(self, data: Data) -> None:
         account, size = self._account, len(data)
-        if account.held + size > account.reserved:
+        if account.buffered + size > account.reserved:
             await self._promise(size)
         self._data += data
-        account.held += size
+        account.buffered += size
         self.size += size
 
     async def flush(self) -> None:
-        """Its memory is its own."""
+        """Return at once: `write` has copied the bytes."""
 
     async def sync(self) -> None:
-        """Make it durable, before it is published."""
-        self._busy = self._disk.run_sync(self._make_durable)
+        """Create the file and make it durable, before it is published."""
+        self._busy = self._disk.run_sync(self._create_durably)
         await asyncio.shield(self._busy)
 
-    def _make_durable(self) -> None:
-        with mapped():
-            self.make()
+    def _create_durably(self) -> None:
+        with translate_os_errors():
+            self.create()
             self.secure()
 
-    # In a thread.
+    # For its publication, in a thread. All of these block, and raise OSError unless they say otherwise.
 
-    def make(self) -> None:
-        """Write it, and have the disk begin to take it. Raises OSError. Blocks, as all that follow."""
+    def create(self) -> None:
+        """Create the file, write its bytes, and have the disk begin to take them."""
         if self._fd >= 0:
             return
         self._disk.check_staging()
         self._fd = os.open(".", _UNNAMED, 0o666, dir_fd=self._disk.staging)
-        if self._disk.knows_owners:
+        if self._disk.can_record_owners:
             record_owner(self._fd, self._owner)
         left = memoryview(self._data)
         while left:  # a nearly full disk takes a part, and then says so
@@ -91,60 +90,61 @@ class LocalSmallFile:
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def secure(self) -> None:
-        """Make it durable. Raises OSError."""
+        """Make the bytes durable."""
         if not self._durable:
             os.fsync(self._fd)
             self._durable = True
 
     def status(self) -> os.stat_result:
-        """What the file system said of it when it was whole."""
+        """The file's status when it was whole."""
         return self._status
 
     def link(self, name: str, directory: int) -> None:
-        """Give it `name`. Raises OSError."""
+        """Give the file `name` in `directory`."""
         os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=directory, follow_symlinks=True)
 
-    def give_label(self) -> None:
-        """Give it its staged name, and the lock that says that what is called so is live. Raises OSError."""
+    def add_label(self) -> None:
+        """Give the file its staged name, and the lock that tells the sweeper that its writer lives."""
         if not self._has_label:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.link(self.label, self._disk.staging)
             self._has_label = True
 
-    def drop_held_label(self) -> None:
-        """It needs its staged name no more. Never raises."""
+    def remove_label(self) -> None:
+        """Take the staged name away again, if the file has it. Never raises."""
         if self._has_label:
             self._has_label = False
             unlink(self.label, self._disk.staging)
 
     def finish(self) -> None:
-        """It is published. Never raises."""
-        self.drop_held_label()
+        """Close the published file. Never raises."""
+        self.remove_label()
         fd, self._fd = self._fd, -1
         close_quietly(fd)
 
     # On the loop.
 
     def discard(self) -> None:
-        """It is not wanted any more."""
+        """Let go of a file that is not published: its blocks are freed later, by another thread."""
         busy, self._busy = self._busy, None
         if busy is None:
-            self._let_go()
+            self._free()
         else:
-            busy.add_done_callback(self._abandoned)
+            busy.add_done_callback(self._free_after)
 
-    def _abandoned(self, busy: "asyncio.Future[None]") -> None:
-        busy.exception()  # looked at, so that asyncio does not log it: nobody asks any more
-        self._let_go()
+    def _free_after(self, busy: "asyncio.Future[None]") -> None:
+        busy.exception()  # retrieved, so that asyncio does not log it: no caller waits for it any more
+        self._free()
 
-    def _let_go(self) -> None:
+    def _free(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             self._disk.free_later(fd)
 
 
-def can_be_unnamed(name: str, staging: int) -> bool:
-    """Can a file be made in the directory `staging` that has no name, and be called `name` afterwards? Blocks."""
+def can_link_unnamed(name: str, staging: int) -> bool:
+    """Return whether a file can be created in the directory `staging` without a name and be given one afterwards; tries
+    it with `name`. Blocks."""
     try:
         fd = os.open(".", _UNNAMED, 0o600, dir_fd=staging)
     except OSError:

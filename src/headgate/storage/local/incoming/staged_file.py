@@ -1,10 +1,13 @@
-"""One staged file: a name in the staging directory, a lock that says that its writer lives, and bytes in order.
+"""One staged file on the disk: a name in the staging directory, a lock that says that its writer lives, and its bytes.
+
+Small writes are made on the loop while the page cache absorbs them, and by threads when it does not. Large ones that
+are aligned go past the page cache (O_DIRECT), in a thread, while the next chunk is received.
 
 Rules of this room:
 
-- A staged file is live while its writer holds the lock on it (flock: the kernel drops it with the process). Whoever
-  finds one that nobody holds may remove it; age says nothing.
-- A descriptor is closed only when no thread uses it any more, though the task that asked was cancelled.
+- A staged file is live while its writer holds the lock on it (flock: the kernel drops it with the process). A file that
+  is not locked may be removed, however young it is.
+- A descriptor is closed only when no thread uses it any more, also where the task that asked was cancelled.
 - A byte is written only after it was promised.
 """
 
@@ -18,7 +21,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from headgate.lowlevel.page_memory import PAGE, Data, fits
-from headgate.storage.local.disk.disk import Disk, close_quietly, mapped, unlink
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import close_quietly, unlink
+from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.quota import Account
 
 __all__ = ["LocalStagedFile", "create_locked", "lock"]
@@ -29,14 +34,14 @@ _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 #: What O_DIRECT answers where it cannot be had.
 _NO_DIRECT = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 
-#: Bytes of a write that the disk takes by itself: it has to be done by a thread, and below this that costs too much.
-DIRECT = 1024 * 1024
+#: Bytes from which on a write goes past the page cache: a thread has to do it, which costs too much for fewer.
+DIRECT_WRITE_BYTES = 1024 * 1024
 
 T = TypeVar("T")
 
 
 def lock(fd: int) -> None:
-    """Raises BlockingIOError if somebody holds the file."""
+    """Lock the open file `fd`. Raises BlockingIOError if another descriptor has it locked."""
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -68,7 +73,7 @@ class LocalStagedFile:
     """
 
     __slots__ = (
-        *("_account", "_busy", "_disk", "_durable", "_fd", "_promise", "_taking"),
+        *("_account", "_busy", "_disk", "_durable", "_fd", "_promise", "_direct_write"),
         *("inode", "label", "name", "size"),
     )
 
@@ -81,7 +86,7 @@ class LocalStagedFile:
         self._fd = fd
         self._busy: asyncio.Future[Any] | None = None
         self._durable = -1  # so many bytes of it are
-        self._taking: asyncio.Future[None] | None = None  # the disk takes what was written last
+        self._direct_write: asyncio.Future[None] | None = None  # under way
         self.inode = os.fstat(fd).st_ino
         self.label = label  #: its name in the staging directory
         self.name = name
@@ -91,12 +96,12 @@ class LocalStagedFile:
         account, size = self._account, len(data)
         if account.written + size > account.reserved:
             await self._promise(size)
-        if self._taking is not None:
+        if self._direct_write is not None:
             await self.flush()
-        if size >= DIRECT and self._disk.direct.is_fast() and fits(data, at := self.size):
-            self._taking = self._begin(lambda: self._write_direct(data, at))
+        if size >= DIRECT_WRITE_BYTES and self._disk.direct_writes.is_fast() and fits(data, at := self.size):
+            self._direct_write = self._begin(lambda: self._write_direct(data, at))
         # Inline while the page cache absorbs it: a thread costs half as much again.
-        elif self._disk.pace.is_fast():
+        elif self._disk.page_cache.is_fast():
             self._write(data)
         else:
             await self.run(lambda: self._write(data))
@@ -104,21 +109,21 @@ class LocalStagedFile:
         self.size += size
 
     async def flush(self) -> None:
-        """Return when the disk has taken what was written."""
-        taking = self._taking
-        if taking is not None:
+        """Return when the disk has taken what was written from the caller's memory."""
+        under_way = self._direct_write
+        if under_way is not None:
             try:
-                await asyncio.shield(taking)  # what went wrong stays, for whoever would write after the gap
-                if self._taking is taking:
-                    self._taking = None
+                await asyncio.shield(under_way)  # an error stays, so that nothing is written after the gap
+                if self._direct_write is under_way:
+                    self._direct_write = None
             finally:
-                del taking  # its exception has this frame
+                del under_way  # its exception refers to this frame
 
     def _write(self, data: Data) -> None:
         began = time.perf_counter()
-        with mapped():
+        with translate_os_errors():
             self._write_all(data)
-        self._disk.pace.wrote(began, time.perf_counter())
+        self._disk.page_cache.wrote(began, time.perf_counter())
 
     def _write_all(self, data: Data) -> None:
         written = os.write(self._fd, data)
@@ -128,19 +133,19 @@ class LocalStagedFile:
                 written += os.write(self._fd, rest[written:])
 
     def _write_direct(self, data: Data, at: int) -> None:
-        """Have the disk take all whole pages of `data`, which is written at `at`, past the page cache. Blocks."""
+        """Write `data` at `at`: all whole pages past the page cache. Blocks."""
         began = time.perf_counter()
         first = -at % PAGE
         end = first + (len(data) - first) // PAGE * PAGE
-        with mapped():
+        with translate_os_errors():
             if first:
                 self._write_all(data[:first])
-            end = first + self._hand_over(data[first:end])
+            end = first + self._write_pages(data[first:end])
             if end < len(data):
                 self._write_all(data[end:])
-        self._disk.direct.wrote(began, time.perf_counter())
+        self._disk.direct_writes.wrote(began, time.perf_counter())
 
-    def _hand_over(self, pages: Data) -> int:
+    def _write_pages(self, pages: Data) -> int:
         """Write as many of `pages` directly as can be; return how many bytes."""
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
         try:
@@ -152,7 +157,7 @@ class LocalStagedFile:
         except OSError as error:
             if error.errno not in _NO_DIRECT:
                 raise
-            self._disk.direct.never()
+            self._disk.direct_writes.never()
             return 0
 
     async def sync(self) -> None:
@@ -163,7 +168,7 @@ class LocalStagedFile:
         self._durable = size
 
     def _sync(self) -> None:
-        with mapped():
+        with translate_os_errors():
             os.fsync(self._fd)
 
     def copy(self, source: int, offset: int, most: int) -> int:
@@ -171,7 +176,7 @@ class LocalStagedFile:
 
         Blocks.
         """
-        with mapped():
+        with translate_os_errors():
             try:
                 copied = os.copy_file_range(source, self._fd, most, offset)
             except OSError as error:
@@ -183,18 +188,18 @@ class LocalStagedFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer only at the end. Blocks."""
-        with mapped():
+        with translate_os_errors():
             return os.pread(self._fd, size, offset)
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Drop what comes after `size` bytes. Blocks."""
-        with mapped():
+        with translate_os_errors():
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, 0, os.SEEK_END)
         self.size = size
 
     def status(self) -> os.stat_result:
-        """What the file system says of it."""
+        """The file's status."""
         return os.fstat(self._fd)
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -212,64 +217,59 @@ class LocalStagedFile:
             self._busy = asyncio.gather(self._busy, future, return_exceptions=True)
         return future
 
-    async def idle(self) -> None:
-        """Wait until nothing uses the descriptor in a thread any more, and count what is there."""
+    async def wait_idle(self) -> None:
+        """Wait until no thread uses the descriptor any more, and set `size` to what the file has."""
         if self._busy is not None:
             await asyncio.wait([self._busy])
-            self._busy.exception()  # looked at, so that asyncio does not log it: whoever asked was cancelled
-        self._busy = self._taking = None  # what failed has been told, or nobody asks; and it has frames that have us
+            self._busy.exception()  # retrieved, so that asyncio does not log it: the caller was cancelled
+        self._busy = self._direct_write = (
+            None  # its error has been raised, or no caller is left; and its frames refer to this file
+        )
         with suppress(OSError):  # of an open file, it does not fail; and a write that failed may have written some
             self.size = os.lseek(self._fd, 0, os.SEEK_END)
 
-    async def leave(self) -> os.stat_result:
-        """Close a file that stays; return what the file system says of it."""
-        await self.idle()
+    async def close(self) -> os.stat_result:
+        """Close a file that stays under its name; return its last status."""
+        await self.wait_idle()
         fd, self._fd = self._fd, -1
 
-        def close() -> os.stat_result:
+        def fstat_and_close() -> os.stat_result:
             try:
-                with mapped():
+                with translate_os_errors():
                     return os.fstat(fd)
             finally:
                 close_quietly(fd)
 
-        return await self._disk.run_names(close)
+        return await self._disk.run_names(fstat_and_close)
 
     # For its publication, in a thread.
 
-    def make(self) -> None:
-        """It is there."""
-
     def secure(self) -> None:
-        """Most likely it was synced already, when that could still be stopped. Raises StorageFailed."""
+        """Make the bytes durable; mostly they are, since they were synced while that could still be cancelled. Raises
+        StorageFailed. Blocks."""
         if self._durable != self.size:
             self._sync()
 
     def link(self, name: str, directory: int) -> None:
-        """Give it `name`, too. Raises OSError. Blocks."""
+        """Give the file `name` in `directory`, too. Raises OSError. Blocks."""
         os.link(self.label, name, src_dir_fd=self._disk.staging, dst_dir_fd=directory, follow_symlinks=False)
 
-    def give_label(self) -> None:
-        """It has one."""
-
-    def drop_held_label(self) -> None:
-        """It keeps it until its stage ends."""
-
     def finish(self) -> None:
-        """It is published: drop its staged name, and close it, which ends the lock, too. Never raises. Blocks."""
+        """Remove the staged name of the published file, and close it, which ends the lock, too. Never raises.
+        Blocks."""
         unlink(self.label, self._disk.staging)
         fd, self._fd = self._fd, -1
         close_quietly(fd)
 
     def discard(self) -> None:
-        """Close a file whose name is gone, after whatever still uses the descriptor in a thread."""
+        """Close a file whose name is gone, when no thread uses the descriptor any more; its blocks are freed later."""
         fd, self._fd = self._fd, -1
-        busy, self._busy, self._taking = self._busy, None, None
+        busy, self._busy, self._direct_write = self._busy, None, None
         if busy is None:
             self._disk.free_later(fd)
         else:
-            busy.add_done_callback(lambda future: self._abandoned(future, fd))
+            busy.add_done_callback(lambda future: self._free_after(future, fd))
 
-    def _abandoned(self, future: "asyncio.Future[Any]", fd: int) -> None:
-        future.exception()  # looked at, so that asyncio does not log it: the file is gone and nobody asks any more
+    def _free_after(self, future: "asyncio.Future[Any]", fd: int) -> None:
+        future.exception()  # retrieved, so that asyncio does not log it: no caller waits for it any more
         self._disk.free_later(fd)

@@ -1,49 +1,51 @@
-"""What is kept in a directory, besides what somebody holds: begun, found, listed. Blocks; runs in threads."""
+"""Partial files in the staging directory: created, found, listed. Blocks; runs in threads."""
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from headgate.errors import JobIdTaken
-from headgate.storage.entry import Entry
-from headgate.storage.local.disk.disk import Disk, close_quietly, entry_of, mapped, open_own, unhurried, unlink
+from headgate.storage.entry import Published
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import close_quietly, entry_of, stat_or_none, unlink
+from headgate.storage.local.disk.os_errors import translate_os_errors
+from headgate.storage.local.disk.yielding import yielding
 from headgate.storage.local.incoming.staged_file import create_locked
-from headgate.storage.local.partial.partial_file import RECORD, SUFFIX, write_record
-from headgate.storage.local.published.usage import record_owner, written
+from headgate.storage.local.partial.stored_record import RECORD, SUFFIX, StoredRecord, read_stored, write_stored
+from headgate.storage.local.published.usage import record_owner, stored_owner
 
 __all__ = ["Found", "create_partial", "find_partial", "list_partials"]
 
-#: What is kept, as it is called: its id.
-NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.kept")
+#: The name of a partial file's bytes: its id, and the suffix.
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.kept")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is of a kept file: its record, and what the system says of its bytes and of the record."""
+    """What there is of a partial file: its record, and the status of its bytes, if there are any, and of the record."""
 
-    record: str
+    record: StoredRecord
     status: os.stat_result | None
-    recorded: os.stat_result | None = None
-    published: Entry | None = None
+    record_status: os.stat_result | None = None
 
 
-def create_partial(disk: Disk, id_: UUID, owner: str, record: str) -> Found:
-    """Begin a file for the job `id_`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy. Blocks."""
-    label = f"{id_}{SUFFIX}"
-    with mapped():
+def create_partial(disk: Disk, id_: UUID, owner: str, text: str) -> Found:
+    """Create a partial file of `owner`, durably. Raises JobIdTaken, StorageFull, StorageFailed, Busy."""
+    label, record = f"{id_}{SUFFIX}", StoredRecord(text, owner)
+    with translate_os_errors():
         disk.check_staging()
-        if _exists(label, disk.staging) or _exists(label + RECORD, disk.staging):
+        if any(stat_or_none(name, disk.staging) is not None for name in (label, label + RECORD)):
             raise JobIdTaken
-        # Locked until there is a record: before that, bytes are nobody's, and would be swept.
+        # Locked until there is a record: bytes without one are swept.
         try:
             fd = create_locked(label, disk.staging)
         except FileExistsError:
             raise JobIdTaken from None
         try:
-            if disk.knows_owners:
-                record_owner(fd, written(owner))
-            write_record(disk, label, record)
+            if disk.can_record_owners:
+                record_owner(fd, stored_owner(owner))
+            write_stored(disk, label, record)
             status = os.fstat(fd)
         except BaseException:
             for name in (label + RECORD, label):
@@ -54,45 +56,37 @@ def create_partial(disk: Disk, id_: UUID, owner: str, record: str) -> Found:
     return Found(record, status)
 
 
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def find_partial(disk: Disk, id_: UUID) -> Found | None:
-    """What was kept of the job `id_`, if anything is. Raises StorageFailed. Blocks."""
+    """What there is of the partial file `id_`; None if there is nothing. Raises StorageFailed.
+
+    A process that was killed after it had published the file, and before it could write that down, leaves it with two
+    names: then that is written down now.
+    """
     label = f"{id_}{SUFFIX}"
-    with mapped():
+    with translate_os_errors():
         try:
-            fd = open_own(label + RECORD, os.O_RDONLY, disk.staging)
+            record, record_status = read_stored(disk, label)
         except FileNotFoundError:
             return None
-        with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
-            record = file.read()
-            recorded = os.fstat(fd)
-        try:
-            status: os.stat_result | None = os.stat(label, dir_fd=disk.staging, follow_symlinks=False)
-        except FileNotFoundError:
-            status = None
-        published = None if status is None or status.st_nlink == 1 else _published(disk, status.st_ino)
-        if published is not None:
-            os.fsync(disk.root)  # its name may not have been durable yet
-    return Found(record, status, recorded, published)
+        status = stat_or_none(label, disk.staging)
+        if status is not None and status.st_nlink > 1 and record.published is None:
+            published = _published(disk, status.st_ino)
+            if published is not None:
+                os.fsync(disk.root)  # its name may not have been durable yet
+                record = replace(record, published=published)
+    return Found(record, status, record_status)
 
 
 def list_partials(disk: Disk) -> list[UUID]:
-    """By which ids something with bytes is kept. Raises StorageFailed. Blocks."""
-    with mapped(), os.scandir(disk.staging) as entries:
-        return [UUID(match[1]) for entry in unhurried(entries) if (match := NAME.fullmatch(entry.name))]
+    """The ids of all partial files that have bytes. Raises StorageFailed."""
+    with translate_os_errors(), os.scandir(disk.staging) as entries:
+        return [UUID(match[1]) for entry in yielding(entries) if (match := _NAME.fullmatch(entry.name))]
 
 
-def _published(disk: Disk, inode: int) -> Entry | None:
-    """Where the file `inode` is published: a process was killed before it could note that."""
+def _published(disk: Disk, inode: int) -> Published | None:
+    """The published file that has `inode`; nobody knows any more whether it replaced another."""
     with os.scandir(disk.root) as entries:
-        for entry in unhurried(entries):
+        for entry in yielding(entries):
             if entry.inode() == inode:
-                return entry_of(entry.name, entry.stat(follow_symlinks=False))
+                return Published(entry_of(entry.name, entry.stat(follow_symlinks=False)), replaced=False)
     return None

@@ -2,10 +2,10 @@
 
 Rules of this room:
 
-- Whoever asks is told what was there after they asked: a look at the directory that had begun before does not serve
-  them, the next one does, and all who wait for it share it. However many ask, it is looked at once at a time.
+- A caller is told what was there after it asked: a scan of the directory that had begun before does not serve it, the
+  next one does, and all callers that wait for it share it. However many ask, there is one scan at a time.
 - Names in their order are remembered for as long as the directory does not change, which its own time tells.
-- A page is looked up in the end, file by file: what is gone by then is not listed.
+- A page is looked up last, file by file: a file that is gone by then is not listed.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from headgate.storage.entry import Cursor, Entry, SortKey
-from headgate.storage.local.disk.disk import Disk, mapped, sorted_unhurried, unhurried
-from headgate.storage.local.published.catalog import look_for_list, places, published_names
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.os_errors import translate_os_errors
+from headgate.storage.local.disk.yielding import sorted_yielding, yielding
+from headgate.storage.local.published.catalog import cursors, published_names, stat_readable
 
 __all__ = ["Listings"]
 
@@ -25,10 +27,10 @@ T = TypeVar("T")
 
 #: Seconds by which a directory must have been at rest before its names are remembered: its time moves in steps of the
 #: kernel's clock, and what changes within one of them does not show.
-AT_REST = 0.05
+AT_REST_SECONDS = 0.05
 
-#: So many names at most are remembered: some 10 MB.
-MOST_REMEMBERED = 100_000
+#: Names that are remembered at most: some 10 MB.
+MAX_REMEMBERED_NAMES = 100_000
 
 
 class Listings:
@@ -40,10 +42,14 @@ class Listings:
         self._looking: dict[object, asyncio.Task[Any]] = {}
         self._remembered: tuple[int, list[Cursor]] | None = None  # the directory's time, and its names in order
 
-    async def page(self, after: Cursor | None, most: int, order: SortKey, *, descending: bool) -> list[Entry]:
-        """See ``storage.base.Storage.list``."""
-        found = await self._shared(order, self._names if order is SortKey.NAME else lambda: places(self._disk, order))
-        return await self._disk.run_scan(lambda: _page(self._disk, found, after, most, order, descending=descending))
+    async def page(self, after: Cursor | None, limit: int, sort_key: SortKey, *, descending: bool) -> list[Entry]:
+        """See ``storage.contract.Storage.list``."""
+        found = await self._shared(
+            sort_key, self._names if sort_key is SortKey.NAME else lambda: cursors(self._disk, sort_key)
+        )
+        return await self._disk.run_scan(
+            lambda: _page(self._disk, found, after, limit, sort_key, descending=descending)
+        )
 
     async def close(self) -> None:
         """Wait for what still looks."""
@@ -71,20 +77,20 @@ class Listings:
 
     def _names(self) -> list[Cursor]:
         """All names, in order. Blocks."""
-        with mapped():
+        with translate_os_errors():
             modified, now = os.fstat(self._disk.root).st_mtime_ns, time.time_ns()
         if self._remembered is not None and self._remembered[0] == modified:
             return self._remembered[1]
-        names = [(0, name) for name in sorted_unhurried(published_names(self._disk))]
-        rests = now - modified > AT_REST * 1e9
-        self._remembered = (modified, names) if rests and len(names) <= MOST_REMEMBERED else None
+        names = [(0, name) for name in sorted_yielding(published_names(self._disk))]
+        rests = now - modified > AT_REST_SECONDS * 1e9
+        self._remembered = (modified, names) if rests and len(names) <= MAX_REMEMBERED_NAMES else None
         return names
 
 
 def _page(
-    disk: Disk, found: list[Cursor], after: Cursor | None, most: int, order: SortKey, *, descending: bool
+    disk: Disk, found: list[Cursor], after: Cursor | None, limit: int, sort_key: SortKey, *, descending: bool
 ) -> list[Entry]:
-    """Up to `most` files that are there, of the sorted places `found` those after `after`. Blocks."""
+    """Up to `limit` files that are still there, of the sorted places `found` those after `after`. Blocks."""
     if descending:
         end = len(found) if after is None else bisect_left(found, after)
         candidates = (found[place] for place in range(end - 1, -1, -1))
@@ -92,10 +98,10 @@ def _page(
         start = 0 if after is None else bisect_right(found, after)
         candidates = (found[place] for place in range(start, len(found)))
     page: list[Entry] = []
-    for place in unhurried(candidates):
-        if len(page) == most:
+    for place in yielding(candidates):
+        if len(page) == limit:
             break
-        entry = look_for_list(disk, place[1].decode())
-        if entry is not None and order.place(entry) == place:  # or it has changed since, and stands elsewhere
+        entry = stat_readable(disk, place[1].decode())
+        if entry is not None and sort_key.cursor(entry) == place:  # or it has changed since, and stands elsewhere
             page.append(entry)
     return page

@@ -1,29 +1,31 @@
-"""A published file, open for reading."""
+"""A published file, open for reading: by sendfile, once its pages are in memory, or piece by piece."""
 
 import asyncio
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
-from headgate.errors import FileNotFound, Unreadable
+from headgate.errors import FileNotFound, StorageFailed, Unreadable
 from headgate.storage.entry import Entry
-from headgate.storage.local.disk.disk import Disk, entry_of, mapped
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import entry_of
+from headgate.storage.local.disk.os_errors import translate_os_errors
 
 __all__ = ["LocalSource", "open_published", "open_source"]
 
 T = TypeVar("T")
 
-#: Bytes that a thread reads at once to have them in the page cache.
-FETCH = 256 * 1024
+#: Bytes that a thread reads at once, to have them in the page cache or to hand them on.
+FETCH_BYTES = 256 * 1024
 
 #: Bytes that the kernel is asked to bring in beyond those, so that the disk works while the client takes them.
-AHEAD = 4 * 1024 * 1024
+READ_AHEAD_BYTES = 4 * 1024 * 1024
 
 #: Bytes from one that is looked for in the page cache to the next: fewer than are read ahead or dropped at once.
-STEP = 1024 * 1024
+PROBE_STEP_BYTES = 1024 * 1024
 
 #: What opening a name that is not a readable regular file may raise: absent, a symlink, a socket.
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
@@ -59,13 +61,13 @@ def open_published(disk: Disk, name: str, *, may_be_unreadable: bool = False) ->
 
 def open_source(disk: Disk, name: str) -> "LocalSource":
     """Open the published file `name`. Raises FileNotFound, Unreadable, StorageFailed or Busy. Blocks."""
-    with mapped():
+    with translate_os_errors():
         fd, status = open_published(disk, name)
         return LocalSource(disk, os.fdopen(fd, "rb", buffering=0), entry_of(name, status))
 
 
 class LocalSource:
-    """An open `file`, which is what `entry` says."""
+    """A published file, open: `file`, as `entry` says. See ``storage.contract.Source``."""
 
     def __init__(self, disk: Disk, file: BinaryIO, entry: Entry) -> None:
         self._disk = disk
@@ -93,7 +95,7 @@ class LocalSource:
         """Are these bytes in the page cache, as far as some of them tell? It is read ahead and dropped in long runs."""
         byte = [bytearray(1)]
         try:
-            for place in (*range(offset, offset + size, STEP), offset + size - 1):
+            for place in (*range(offset, offset + size, PROBE_STEP_BYTES), offset + size - 1):
                 os.preadv(self.file.fileno(), byte, place, os.RWF_NOWAIT)
         except BlockingIOError:
             return False
@@ -102,13 +104,21 @@ class LocalSource:
         return True
 
     def _fetch(self, offset: int, size: int) -> None:
-        with mapped():
-            for place in range(offset, offset + size, FETCH):
-                os.pread(self.file.fileno(), min(FETCH, offset + size - place), place)
-            os.posix_fadvise(self.file.fileno(), offset + size, AHEAD, os.POSIX_FADV_WILLNEED)
+        with translate_os_errors():
+            for place in range(offset, offset + size, FETCH_BYTES):
+                os.pread(self.file.fileno(), min(FETCH_BYTES, offset + size - place), place)
+            os.posix_fadvise(self.file.fileno(), offset + size, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
     async def read(self, offset: int, size: int) -> bytes:
         return await self._run(lambda: self._read(offset, size))
+
+    async def stream(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            data = await self.read(start, min(FETCH_BYTES, end - start))
+            if not data:
+                raise StorageFailed("The file has become shorter while it was read.")
+            start += len(data)
+            yield data
 
     async def _run(self, function: Callable[[], T]) -> T:
         """Call `function`, which uses the descriptor, in a thread."""
@@ -117,5 +127,5 @@ class LocalSource:
         return await asyncio.shield(future)
 
     def _read(self, offset: int, size: int) -> bytes:
-        with mapped():
+        with translate_os_errors():
             return os.pread(self.file.fileno(), size, offset)

@@ -10,28 +10,28 @@ import os
 import stat
 from contextlib import suppress
 
-from headgate.storage.local.disk.disk import unhurried
+from headgate.storage.local.disk.yielding import yielding
 from headgate.storage.quota import Census, Possession
 
-__all__ = ["owner_of", "record_owner", "take_census", "written"]
+__all__ = ["owner_of", "record_owner", "stored_owner", "take_census"]
 
 OWNER = "user.headgate.owner"
 
 #: Bytes of an owner's name as it is written down; of longer ones a digest. ext4 keeps all attributes in 4 KiB at most.
-LONGEST_OWNER = 255
+MAX_OWNER_BYTES = 255
 
 _NONE = frozenset({errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES, errno.ELOOP})
 
 
 def record_owner(fd: int, owner: str) -> None:
-    """Write down whose the open file `fd` is: somebody as `written` has them. Raises OSError. Blocks."""
+    """Write down that the open file `fd` is of `owner`, as `stored_owner` has them. Raises OSError. Blocks."""
     os.setxattr(fd, OWNER, owner.encode(errors="surrogateescape"))
 
 
-def written(owner: str) -> str:
-    """`owner` as it is written down: as it is, if it is not too long."""
+def stored_owner(owner: str) -> str:
+    """`owner` as an extended attribute can have it: unchanged if it is not too long, else its digest."""
     raw = owner.encode(errors="surrogateescape")
-    return owner if len(raw) <= LONGEST_OWNER else f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    return owner if len(raw) <= MAX_OWNER_BYTES else f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def owner_of(directory: int, name: str) -> str | None:
@@ -50,7 +50,7 @@ def take_census(directory: int) -> Census:
     """Count the published files in `directory`. Raises OSError. Blocks, for a few seconds where there are 100,000."""
     census = Census()
     with os.scandir(directory) as entries:
-        for entry in unhurried(entries):
+        for entry in yielding(entries):
             with suppress(FileNotFoundError):  # gone meanwhile
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):

@@ -1,7 +1,7 @@
 """Publications and deletions that are under way in threads, and of which the ledger has not been told yet.
 
-Whoever counts the published files waits for them first: a file that appeared while it counted would else be counted by
-it, and again by its publication.
+A census of the published files waits for them: a file that appeared while it counted would else be counted by the
+census, and again by the publication.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ class Change:
 
     def __init__(self, changes: "Changes") -> None:
         self._changes = changes
-        self._told: asyncio.Event | None = None  # hardly anybody waits
+        self._told: asyncio.Event | None = None  # made when a census waits
 
     def __enter__(self) -> Self:
         self._changes.under_way.add(self)
@@ -35,7 +35,7 @@ class Change:
 
 
 class Changes:
-    """All of them."""
+    """All changes of one disk that are under way."""
 
     def __init__(self) -> None:
         self.under_way: set[Change] = set()

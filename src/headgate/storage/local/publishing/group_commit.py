@@ -1,10 +1,13 @@
-"""Publications of small uploads that end together: what all of them wait for is waited for once.
+"""Group commit: publications of small uploads that end at the same time share a turn of a thread and a sync.
+
+The first publication begins a batch at once; those that come meanwhile are the next batch.
 
 Rules of this room:
 
-- While a batch is under way others come, and are the next. One that cannot be done does not stand in the way of others.
-- Whoever may have to wait alone does: one that is not small, and one that replaces something, under the root's lock.
-- A batch gives only names that were nobody's, so whatever becomes of one of it, no other notices.
+- A publication of a batch that fails does not stand in the way of the others.
+- A publication that may have to wait runs alone: one of large files, and one that replaces something, which needs the
+  root's lock.
+- A batch gives only names that no file had, so that the others do not notice what becomes of one.
 """
 
 import asyncio
@@ -15,41 +18,52 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import token_hex
+from typing import Any
 
 from headgate.errors import StorageFailed
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.publishing.publication import Publication
+from headgate.storage.local.publishing.small_publication import SmallPublication
 
 __all__ = ["GroupCommit"]
 
-#: Publications in a batch at most: one that comes just then waits for so many before its own batch begins.
-MOST = 64
-#: Seconds from which on a step of one is slow: then threads share the others, and the disk has many at once.
-SLOW = 0.001
+#: Publications in one batch at most: one that comes just then waits for so many before its own batch begins.
+MAX_BATCH = 64
+#: Seconds from which on a step of one publication is slow: then threads share the others, so that the disk has many at
+#: once.
+SLOW_STEP_SECONDS = 0.001
 
 
 class GroupCommit:
-    """The publications on one disk. `storage` has one; its methods are called on the loop."""
+    """The publications on one disk. The storage has one of these; its methods are called on the loop."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._waiting: deque[tuple[Publication, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[SmallPublication, asyncio.Future[None]]] = deque()
         self._pending: set[asyncio.Future[None]] = set()
         self._busy = False
-        #: Told apart by it is what this process stages from what others do.
+        #: Tells the staged files of this process from those of others on the same root.
         self.token = token_hex(4)
 
-    def begin(self, publication: Publication) -> "asyncio.Future[None]":
-        """Publish it, with others if it is small. Done when it has its outcome, whatever that is. Nobody stops it."""
+    def begin(self, publication: "Publication[Any]") -> "asyncio.Future[None]":
+        """Begin `publication`, alone. The future is done when the publication has its outcome, whatever that is.
+        Cancelling the future stops nothing."""
+        done = self._pend()
+        self._alone(publication, done)
+        return done
+
+    def begin_small(self, publication: SmallPublication) -> "asyncio.Future[None]":
+        """As `begin`, but together with others."""
+        done = self._pend()
+        self._waiting.append((publication, done))
+        if not self._busy:
+            self._batch()
+        return done
+
+    def _pend(self) -> "asyncio.Future[None]":
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.add(done)
         done.add_done_callback(self._pending.discard)
-        if not publication.held:
-            self._alone(publication, done)
-        else:
-            self._waiting.append((publication, done))
-            if not self._busy:
-                self._batch()
         return done
 
     async def close(self) -> None:
@@ -58,7 +72,7 @@ class GroupCommit:
             await asyncio.wait(self._pending)
 
     def _batch(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         publications = [publication for publication, _ in batch]
         self._busy = True
 
@@ -75,7 +89,7 @@ class GroupCommit:
 
         self._run(lambda: publish_together(self._disk, publications)).add_done_callback(end)
 
-    def _alone(self, publication: Publication, done: "asyncio.Future[None]") -> None:
+    def _alone(self, publication: "Publication[Any]", done: "asyncio.Future[None]") -> None:
         running = self._run(lambda: publish_alone(self._disk, publication))
         running.add_done_callback(lambda running: _end(publication, done, running.exception()))
 
@@ -88,26 +102,26 @@ class GroupCommit:
             return failed
 
 
-def _end(publication: Publication, done: "asyncio.Future[None]", error: BaseException | None) -> None:
+def _end(publication: "Publication[Any]", done: "asyncio.Future[None]", error: BaseException | None) -> None:
     if error is not None:
         publication.fail(error)
     if not done.done():
         done.set_result(None)
 
 
-def publish_alone(disk: Disk, publication: Publication) -> None:
-    """Publish it; it knows its outcome. Blocks."""
-    for step in (Publication.write, Publication.sync, Publication.place, _root_of(disk), Publication.confirm):
+def publish_alone(disk: Disk, publication: "Publication[Any]") -> None:
+    """Publish `publication`, which knows its outcome then. Its files have been created. Blocks."""
+    for step in (Publication.sync, Publication.place, _root_of(disk), Publication.confirm):
         publication.attempt(step)
     publication.end()
 
 
-def publish_together(disk: Disk, publications: Sequence[Publication]) -> None:
+def publish_together(disk: Disk, publications: Sequence[SmallPublication]) -> None:
     """Publish them, each with its own outcome, but for those that turn out to replace something. Blocks."""
-    _each(disk, publications, partial(Publication.attempt, step=Publication.write))
-    _each(disk, publications, partial(Publication.attempt, step=Publication.sync))
+    _each(disk, publications, partial(SmallPublication.attempt, step=SmallPublication.write))
+    _each(disk, publications, partial(SmallPublication.attempt, step=SmallPublication.sync))
     for publication in publications:
-        publication.attempt(Publication.place_new)
+        publication.attempt(SmallPublication.place_new)
     new = [publication for publication in publications if not publication.replaces]
     for step in (_root_of(disk), Publication.confirm):
         for publication in new:
@@ -116,21 +130,21 @@ def publish_together(disk: Disk, publications: Sequence[Publication]) -> None:
         publication.end()
 
 
-def _each(disk: Disk, publications: Sequence[Publication], function: Callable[[Publication], None]) -> None:
+def _each(disk: Disk, publications: Sequence[SmallPublication], function: Callable[[SmallPublication], None]) -> None:
     """Call `function` with each: one after the other while that is fast, which is cheapest."""
     for number, publication in enumerate(publications, 1):
         began = time.perf_counter()
         function(publication)
-        if time.perf_counter() - began > SLOW:
+        if time.perf_counter() - began > SLOW_STEP_SECONDS:
             disk.spread(function, publications[number:])
             return
 
 
-def _root_of(disk: Disk) -> Callable[[Publication], None]:
+def _root_of(disk: Disk) -> "Callable[[Publication[Any]], None]":
     """A step that makes all names durable, when the first comes to it; if that fails, it does for all."""
     outcome: list[int] = []
 
-    def sync(_: Publication) -> None:
+    def sync(_: "Publication[Any]") -> None:
         if not outcome:
             outcome.append(0)
             try:

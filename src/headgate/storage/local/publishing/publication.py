@@ -2,10 +2,10 @@
 
 Rules of this room:
 
-- It blocks; it runs in a thread, to its end.
+- All of it blocks: it runs in a thread, to its end.
 - A new name is a hard link, which refuses a taken one; a replaced name is a rename, under the root's lock. Either way
-  a staged file that has a label keeps it until the end: its lock says that whatever is called after it is live, too.
-- When a later file cannot be placed, those before it are taken back, as far as they are still ours.
+  a staged file keeps its label until the end: its lock says that the backup and the replacement are live, too.
+- When a later file cannot be placed, those before it are taken back, unless others have replaced them since.
 """
 
 import logging
@@ -14,31 +14,33 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFailed
 from headgate.names import numbered
-from headgate.storage.entry import Expect, Published, expect_anything
-from headgate.storage.local.disk.disk import Disk, entry_of, mapped, unlink
+from headgate.storage.entry import NO_PRECONDITION, Precondition, Published
+from headgate.storage.local.disk.disk import Disk
+from headgate.storage.local.disk.opening import entry_of, stat_or_none, unlink
+from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.incoming.small_file import LocalSmallFile
 from headgate.storage.local.incoming.staged_file import LocalStagedFile
 from headgate.storage.local.published.usage import owner_of
 from headgate.storage.quota import Possession, Possessions
 
-__all__ = ["BACKUP", "REPLACEMENT", "AnyStagedFile", "Placed", "Publication"]
+__all__ = ["BACKUP", "REPLACEMENT", "Placed", "Publication"]
 
 logger = logging.getLogger("headgate.storage")
 
-#: Where a replaced file is kept until all are placed, and where its replacement waits: these, after the label.
+#: What the backup of a replaced file is called until all files are placed, and the replacement before it has its name:
+#: the label, and this.
 BACKUP = ".old"
 REPLACEMENT = ".new"
 
-
-#: Whatever was to be done of a publication whose outcome was told is not done any more.
+#: The error of a publication whose outcome was returned: no step of it is attempted any more.
 _OVER = StorageFailed()
 
-#: Either kind of a staged file.
-AnyStagedFile = LocalStagedFile | LocalSmallFile
+F = TypeVar("F", LocalStagedFile, LocalSmallFile)
 
 
 @dataclass(slots=True)
@@ -46,60 +48,48 @@ class Placed:
     """A published name, and how to take it back."""
 
     name: str
-    #: The file that has the name now; if it has another by the time, the name is no longer ours to take back.
+    #: The file that was given the name. If another has it by the time, the name is not taken back.
     inode: int
-    #: Where the file that it replaced is kept.
+    #: The name in the staging directory of the file that was replaced.
     backup: str | None = None
 
 
-class Publication:
-    """The files of one stage, on their way to their names. `expect` looks at what each of them replaces; `placed` is
-    called when all have their names, and may still raise."""
+class Publication(Generic[F]):
+    """The files of one stage, on their way to their names. `precondition` is checked for each name just before the file
+    takes it. `on_placed` is called, in the thread, when all have their names durably, and may still raise."""
 
     def __init__(
         self,
         disk: Disk,
-        files: Sequence[AnyStagedFile],
+        files: Sequence[F],
         on_conflict: OnConflict,
-        expect: Expect = expect_anything,
-        placed: Callable[[Sequence[Published]], None] = lambda _: None,
+        precondition: Precondition = NO_PRECONDITION,
+        on_placed: Callable[[Sequence[Published]], None] = lambda _: None,
     ) -> None:
         self._disk = disk
-        self._files = files
+        self._files: Sequence[F] = files
         self._on_conflict = on_conflict
-        self._expect = expect
-        self._all_placed = placed
+        self._precondition = precondition
+        self._on_placed = on_placed
         self._placed: list[Placed] = []
         self._published: list[Published] = []
         self._error: BaseException | None = None
-        #: It has to replace something, which not many can do at once.
-        self.replaces = False
-        #: What was replaced.
+        #: The files that were replaced.
         self.replaced: Possessions = {}
 
-    @property
-    def held(self) -> bool:
-        """Is everything still in memory?"""
-        return all(isinstance(file, LocalSmallFile) for file in self._files)
+    # Step by step, in a thread: `sync`, `place`, then a sync of the root, and `confirm`; at last `end`.
 
-    # Step by step, in a thread: `write`, `sync`, `place`, then a sync of the root, and `confirm`; at last `end`.
-
-    def attempt(self, step: "Callable[[Publication], None]") -> None:
-        """Do `step`, if all went well so far. Blocks, as all steps do."""
+    def attempt(self, step: "Callable[[Any], None]") -> None:
+        """Do `step` with this publication, unless an earlier step has failed. Blocks, as all steps do."""
         if self._error is None:
             try:
-                with mapped():
+                with translate_os_errors():
                     step(self)
             except BaseException as error:
                 self._error = error
 
-    def write(self) -> None:
-        """Make what was held."""
-        for file in self._files:
-            file.make()
-
     def sync(self) -> None:
-        """Make durable what was not yet."""
+        """Make durable what is not yet."""
         for file in self._files:
             file.secure()
 
@@ -107,49 +97,37 @@ class Publication:
         """Give all files their names, or none."""
         if self._on_conflict is not OnConflict.REPLACE:
             self._place_all(self._place)
-        elif len(self._files) > 1 or not self._is_new():
-            with self._disk.replacing():  # what is taken back, nobody is to have replaced, and then to bring back
+        elif len(self._files) > 1 or not self._place_if_new():
+            with self._disk.root_lock():  # no other replaces what may be taken back, and then brings it back itself
                 self._place_all(self._place, locked=True)
 
-    def place_new(self) -> None:
-        """The same where the names are nobody's. Otherwise it `replaces`, and nothing has been done."""
-        if self._on_conflict is not OnConflict.REPLACE:
-            self._place_all(self._link)
-        # Of several, none is to be seen and taken back because of the next.
-        elif len(self._files) > 1 and any(self._status(file.name) is not None for file in self._files):
-            self.replaces = True
-        else:
-            self.replaces = not self._is_new()
-
-    def _is_new(self) -> bool:
-        """Give all files their names if these are nobody's. That needs no lock."""
+    def _place_if_new(self) -> bool:
+        """Give all files their names if no file has these, and return whether that was so. Needs no lock."""
         with suppress(FileExistsError):
             self._place_all(self._put_first)
             return True
         return False
 
-    def _place_all(self, place: Callable[[AnyStagedFile], None], *, locked: bool = False) -> None:
+    def _place_all(self, place: Callable[[F], None], *, locked: bool = False) -> None:
         try:
             for file in self._files:
                 place(file)
-        except BaseException:  # now: whoever comes next is not to find what is not there to stay
+        except BaseException:  # at once: no other is to find a file that does not stay
             self._take_back(locked=locked)
             raise
 
     def confirm(self) -> None:
-        """The names are durable."""
+        """The names are durable: make out what was published."""
         self._published = [
             Published(entry_of(one.name, file.status()), one.backup is not None)
             for one, file in zip(self._placed, self._files, strict=True)
         ]
-        self._all_placed(self._published)
+        self._on_placed(self._published)
 
     def end(self) -> None:
-        """Clean up: what was placed stays, or is taken back. Never raises."""
+        """Clean up: the files keep their names, or they are taken back. Never raises."""
         if self._error is not None:
             self._take_back()
-            for file in self._files:
-                file.drop_held_label()
             return
         for one in self._placed:
             if one.backup is not None:
@@ -158,7 +136,7 @@ class Publication:
             file.finish()
 
     def fail(self, error: BaseException) -> None:
-        """It cannot be done."""
+        """Do no further step: `outcome` is to raise `error`."""
         self._error = error
 
     def outcome(self) -> list[Published]:
@@ -168,16 +146,16 @@ class Publication:
             if error is not None:
                 raise error
         finally:
-            del error  # it has this frame, which would have it
+            del error  # it refers to this frame
         return self._published
 
-    def _place(self, file: AnyStagedFile) -> None:
+    def _place(self, file: F) -> None:
         if self._on_conflict is OnConflict.REPLACE:
             self._replace(file)
         else:
             self._link(file)
 
-    def _link(self, file: AnyStagedFile) -> None:
+    def _link(self, file: F) -> None:
         name = file.name
         while True:
             try:
@@ -191,7 +169,7 @@ class Publication:
                 return
 
     def _free_name(self, name: str) -> str:
-        """A name beside `name` that nobody has just now, found in few looks: twice as far each time until one is free,
+        """A name beside `name` that no file has just now, found in few looks: twice as far each time until one is free,
         then between that one and the last that was taken."""
         taken, free = 0, 1
         while self._status(numbered(name, free)) is not None:
@@ -204,34 +182,33 @@ class Publication:
                 taken = middle
         return numbered(name, free)
 
-    def _replace(self, file: AnyStagedFile) -> None:
-        """Give `file` its name, whoever has it. Under the root's lock."""
+    def _replace(self, file: F) -> None:
+        """Give `file` its name, also if another file has it. Under the root's lock."""
         while True:
             with suppress(FileExistsError):
                 self._put_first(file)
                 return
             status = self._status(file.name)
             if status is not None:
-                self._expect(entry_of(file.name, status))
+                self._precondition.check(entry_of(file.name, status))
                 self._put_over(file, status)
                 return
 
-    def _put_first(self, file: AnyStagedFile) -> None:
-        """Give `file` its name, which needs no lock. Raises FileExistsError if it is somebody's."""
-        if self._expect is not expect_anything and self._status(file.name) is not None:
+    def _put_first(self, file: F) -> None:
+        """Give `file` its name. Raises FileExistsError if another file has it. Needs no lock."""
+        if self._precondition != NO_PRECONDITION and self._status(file.name) is not None:
             raise FileExistsError
-        self._expect(None)
+        self._precondition.check(None)
         file.link(file.name, self._disk.root)
         self._placed.append(Placed(file.name, file.inode))
 
-    def _put_over(self, file: AnyStagedFile, status: os.stat_result) -> None:
+    def _put_over(self, file: F, status: os.stat_result) -> None:
         """Give `file` its name in place of what has it and is as `status` says."""
         root, staging = self._disk.root, self._disk.staging
         if stat.S_ISDIR(status.st_mode):
             raise NameTaken(f"{file.name!r} is not a file and cannot be replaced.")
-        file.give_label()
         backup, replacement = file.label + BACKUP, file.label + REPLACEMENT
-        for name in (replacement, backup):  # of a process that was killed, if the file was kept
+        for name in (replacement, backup):  # left by a process that was killed, if the file is a partial one
             unlink(name, staging)
         try:
             os.link(file.name, backup, src_dir_fd=root, dst_dir_fd=staging, follow_symlinks=False)
@@ -246,14 +223,14 @@ class Publication:
         self._placed.append(Placed(file.name, file.inode, backup))
 
     def _take_back(self, *, locked: bool = False) -> None:
-        """Undo what was placed, as far as it is still ours: a name that somebody has replaced since is theirs."""
+        """Undo what was placed, but for names that another file has by now."""
         if not self._placed:
             return
         with ExitStack() as stack:
             if not locked:
                 try:
-                    stack.enter_context(self._disk.replacing())
-                except OSError as error:  # most likely nobody is about to replace them
+                    stack.enter_context(self._disk.root_lock())
+                except OSError as error:  # most likely no other is about to replace them
                     logger.error("names are taken back without the root's lock: %s", error)
             for one in reversed(self._placed):
                 try:
@@ -275,8 +252,4 @@ class Publication:
             unlink(one.backup, self._disk.staging)
 
     def _status(self, name: str) -> os.stat_result | None:
-        """What is published under `name`, be it a file or not; None if nothing is."""
-        try:
-            return os.stat(name, dir_fd=self._disk.root, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+        return stat_or_none(name, self._disk.root)
