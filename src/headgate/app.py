@@ -58,8 +58,9 @@ def create_app(
 
     Serve it alone or mount it with ``add_subapp`` under any prefix, as often as wanted; nothing is global.
 
-    - `authenticate(request)` tells who asks: a User, or None for nobody (401). It may be a coroutine function. Without
-      it there is one user, to whom everything belongs: bind such an application to loopback.
+    - `authenticate(request)` returns the User who sent the request, or None for an unknown one (401). It may be a
+      coroutine function. Without it there is one user, to whom everything belongs: bind such an application to
+      loopback.
     - `storage`: where files live; by default the directory ``config.root``.
     - `upload_locks`: which request may add to a resumable upload; by default the locks of the directory, so that
       several processes may share it; with another `storage` those of this process alone.

@@ -1,7 +1,7 @@
 """The directory of a service that is one process: a thin face on its registry of jobs.
 
 Changes come from the registry and go to the watchers of the job's owner, and to the bus. Progress is looked for
-`PROGRESS_SECONDS` apart, while anybody watches.
+`PROGRESS_SECONDS` apart, while there are watchers.
 
 Rules of this room:
 

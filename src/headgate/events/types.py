@@ -52,7 +52,7 @@ class FileDeleted(NamedTuple):
 
 
 class AccessDenied(NamedTuple):
-    """A request was refused because of its user. `status`: 401 or 403; `user`: None where nobody was recognized."""
+    """A request was refused because of its user. `status`: 401 or 403; `user`: None where no user was recognized."""
 
     status: int
     code: str

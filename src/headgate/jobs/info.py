@@ -36,7 +36,7 @@ class JobInfo(NamedTuple):
     bytes_total: int | None
     #: Bytes per second, measured.
     rate: float
-    #: Bytes per second that the job may move; None where nobody has limited it.
+    #: Bytes per second that the job may move; None where it has no limit.
     limit: int | None
     created_at: datetime
     #: When a byte last moved or the state last changed.

@@ -93,7 +93,7 @@ class Job:
         self.state = State.RUNNING
         #: What every chunk passes.
         self.gate = Gate()
-        #: Why the job is being stopped; None while nobody stops it. Also None once the job has ended: an exception that
+        #: Why the job is being stopped; None while it is not. Also None once the job has ended: an exception that
         #: was raised keeps alive all that its frames refer to.
         self.cause: JobStopped | None = None
         #: A stable code that says why the job was interrupted, or did not complete; None when it did.
@@ -141,7 +141,7 @@ class Job:
 
     @property
     def limit(self) -> int | None:
-        """Bytes per second that the job may move; None where nobody has limited it."""
+        """Bytes per second that the job may move; None where it has no limit."""
         return self.gate.rate
 
     def info(self) -> JobInfo:

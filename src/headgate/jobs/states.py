@@ -5,7 +5,7 @@
     running ⇄ paused            no byte passes the gate, with or without a task
        ⇅          ⇅
     interrupted                 a resumable upload that no task runs; its bytes are kept
-    running → finishing         the point of no return: nobody can stop the job any more (G2); where the storage then
+    running → finishing         the point of no return: the job cannot be stopped any more (G2); where the storage then
               │                 fails, a resumable upload becomes interrupted, and may be tried again
               completed | failed   and from every state before finishing: terminated | failed
 
@@ -31,7 +31,7 @@ interrupted   none        final                  yes or no     resumable only: t
                                                                terminated or failed; a stop_error goes to everybody who
                                                                waits for the end, and takes the cause back
 finishing     one         None                   no            its task: completed, failed, or interrupted (resumable)
-ended         none        None                   no            nobody: only its JobInfo is remembered
+ended         none        None                   no            no one: only its JobInfo is remembered
 ============  ==========  =====================  ============  ==================================================
 """
 

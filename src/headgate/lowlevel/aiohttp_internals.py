@@ -36,7 +36,7 @@ def has_broken_framing(request: web.BaseRequest) -> bool:
 
 
 def drain_buffered(content: StreamReader) -> bytes:
-    """All bytes that aiohttp has received of `content` and nobody has read, even if the connection is lost by now.
+    """All bytes that aiohttp has received of `content` and no code has read, even if the connection is lost by now.
 
     The public `read_nowait` raises the connection's error instead, and a resumable upload would lose bytes that have
     arrived.

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def uninterrupted(awaitable: Awaitable[T]) -> T:
-    """Wait for `awaitable` to end, whoever cancels us meanwhile.
+    """Wait for `awaitable` to end, even if the current task is cancelled meanwhile.
 
     A cancellation that arrives while we wait is not lost: it is delivered at the caller's next ``await``. Unlike
     ``asyncio.shield`` nothing is left running behind the caller's back, so a shutdown cannot lose it.
@@ -25,8 +25,8 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
     if cancels:
         task = asyncio.current_task()
         assert task is not None
-        # The count stays as it was (uncancel, then cancel again), so that whoever counts cancellations, as
-        # asyncio.timeout() and Jobs.run() do, still sees each of them once.
+        # The count stays as it was (uncancel, then cancel again), so that code that counts cancellations, as
+        # asyncio.timeout() and JobRegistry.run() do, still sees each of them once.
         for _ in range(cancels):
             task.uncancel()
         for _ in range(cancels):
@@ -40,13 +40,13 @@ async def uninterrupted(awaitable: Awaitable[T]) -> T:
 
 
 def _done(future: "asyncio.Future[T]") -> "asyncio.Future[None]":
-    """Done when `future` is, whatever became of it; its own cancellation is nobody else's."""
+    """Wait until `future` is done. Cancelling the wait does not cancel `future`."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     return done
 
 
 def is_cancelled() -> bool:
-    """Has anybody cancelled the current task? If not, a CancelledError in it comes from something that it awaited."""
+    """Return whether the current task was cancelled. If not, a CancelledError in it comes from something it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,7 +1,7 @@
 """Threads for work that keeps a processor busy: one pool for each kind of it, and none that others have.
 
-asyncio has a pool of its own, which belongs to whoever embeds us. A zip that waits for a slow disk, or the digest of
-gigabytes, would take its threads, and those of each other.
+asyncio has a pool of its own, which belongs to the embedding service. A zip that waits for a slow disk, or the digest
+of gigabytes, would take its threads, and those of each other.
 """
 
 import asyncio

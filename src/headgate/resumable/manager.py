@@ -122,15 +122,15 @@ class ResumableUploads:
         return upload
 
     async def find(
-        self, id_: UUID, protocol: Protocol, *, owner: str, anybodys: bool = False, wait: bool = True
+        self, id_: UUID, protocol: Protocol, *, owner: str, any_owner: bool = False, wait: bool = True
     ) -> Upload:
-        """The upload `id_` of `owner` in `protocol`; also of another owner if `anybodys`. If it is being
+        """The upload `id_` of `owner` in `protocol`; also of another owner if `any_owner`. If it is being
         published, `wait` for that, and check whether the file is still what it was published as.
 
         Raises UploadNotFound, UploadGone if it has no outcome or its file is another by now, StorageFailed.
         """
-        upload = self._uploads.get(id_, owner) or (self._uploads.of_anybody(id_) if anybodys else None)
-        upload = upload or await self._look_for(id_, owner, anybodys=anybodys)
+        upload = self._uploads.get(id_, owner) or (self._uploads.of_anybody(id_) if any_owner else None)
+        upload = upload or await self._look_for(id_, owner, any_owner=any_owner)
         if upload.record.protocol is not protocol:
             raise UploadNotFound
         if self._jobs.closing and upload.record.outcome is None and self._jobs.find(id_, upload.record.owner) is None:
@@ -174,7 +174,7 @@ class ResumableUploads:
                 raise Terminated(job.ended_by) from None
             raise
 
-    async def _look_for(self, id_: UUID, owner: str, *, anybodys: bool) -> Upload:
+    async def _look_for(self, id_: UUID, owner: str, *, any_owner: bool) -> Upload:
         """Look for the upload `id_` in the storage. Raises UploadNotFound, UploadGone, StorageFailed."""
         for key in keys_of(id_, owner):
             if self._creation.is_under_way(key):
@@ -182,11 +182,11 @@ class ResumableUploads:
             # The answer for an active upload of another owner is to take as long as for one that does not exist (G6).
             theirs = self._uploads.with_key(key) is not None
             partial = await self._storage.find_partial(uuid4() if theirs else key)
-            if partial is not None and partial.owner != owner and not anybodys:
+            if partial is not None and partial.owner != owner and not any_owner:
                 partial.release()
             elif partial is not None and (upload := await self._adopt(partial)) is not None:
                 return upload
-        job = self._jobs.find(id_, None if anybodys else owner)
+        job = self._jobs.find(id_, None if any_owner else owner)
         gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and job.state is not State.COMPLETED
         raise UploadGone if gone else UploadNotFound
 

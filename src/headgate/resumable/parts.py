@@ -53,7 +53,7 @@ class Parts:
         return sum(known) if len(known) == len(upload.record.parts) else None
 
     def pending(self, new: NewUpload, owner: str) -> Upload | None:
-        """The upload that is about to be made as `new` says, if somebody has asked for it before."""
+        """The upload that is about to be made as `new` says, if its client has asked for it before."""
         for upload in self._uploads:
             record = upload.record
             asked_for = new.parts, new.name, new.protocol_headers

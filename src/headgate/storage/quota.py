@@ -1,8 +1,11 @@
-"""How many bytes are here, whose they are, and how many more may come.
+"""Quota accounting: how many bytes a storage has, whose they are, and how many more may come.
+
+A `Ledger` counts for one storage, and stands beside it. Each upload has an `Account`, which is promised bytes before
+they come. A `Census` of what is published corrects the ledger now and then.
 
 Rules of this room:
 
-- Pure arithmetic on the loop: no I/O, no await. Whoever measures the disk or counts its files reports it here.
+- Pure arithmetic on the loop: no I/O, no await. The storage measures the disk and counts its files, and reports here.
 - Bytes count from the moment they are promised to an upload, not when they are written: parallel uploads would
   otherwise jointly take what each of them alone may have.
 - An account is empty however its upload ended; what it published stays with its owner.
@@ -20,7 +23,7 @@ __all__ = ["Account", "Census", "Ledger", "Possession", "Possessions"]
 
 @dataclass(frozen=True, slots=True)
 class Possession:
-    """Bytes of one published file, and whose they are: None where nobody wrote that down."""
+    """Bytes of one published file, and its owner; None where that was not written down."""
 
     owner: str | None
     size: int
@@ -67,7 +70,7 @@ class Ledger:
         self._quota = quota
         self._quota_per_owner = quota_per_owner
         self._min_free = min_free
-        self._room = 0  # bytes on the disk that nobody was promised, by the last measure
+        self._room = 0  # bytes on the disk that no upload was promised, by the last measure
         #: When that was, in seconds of whatever clock the measurer uses.
         self.measured_at = float("-inf")
         self._owned: Counter[str | None] = Counter()
@@ -107,7 +110,7 @@ class Ledger:
         self._room = free - self._min_free - sum(account.reserved - account.written for account in self._accounts)
 
     def begin_census(self) -> None:
-        """Somebody begins to count what is published."""
+        """A census of what is published begins."""
         self._come, self._gone = {}, set()
 
     def end_census(self, census: Census, staged: set[int]) -> None:
@@ -220,7 +223,7 @@ class Account:
         self._ledger.admit(self.owner, beside)
 
     def has(self, size: int) -> None:
-        """The upload has `size` bytes on the disk now, whatever was known of it; its promise beyond them is kept."""
+        """Set the bytes that the upload has on the disk to `size`; what it was promised beyond them stays promised."""
         beyond = self.reserved - self.written
         if size + beyond != self.reserved:
             self._ledger.promise(self.owner, size + beyond - self.reserved)

@@ -13,7 +13,7 @@ __all__ = ["FairSemaphore"]
 
 
 class FairSemaphore:
-    """Lets `at_once` blocks run at a time, whoever's they are."""
+    """Lets `at_once` blocks run at a time, of all owners together."""
 
     def __init__(self, at_once: int) -> None:
         self._free = at_once

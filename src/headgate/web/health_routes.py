@@ -19,7 +19,7 @@ __all__ = ["HEALTH_ROUTES", "HealthRoutes"]
 
 logger = logging.getLogger("headgate.web")
 
-#: Seconds between two tries whether the storage can be written to, however often anybody asks.
+#: Seconds between two tries whether the storage can be written to, however often it is asked.
 PROBE_INTERVAL = 1.0
 
 #: Names of the routes that need no user.

@@ -48,17 +48,17 @@ def test_it_looks_again_and_again_and_writes_again_when_the_dirt_is_gone(watched
     vmstat.write_text(VMSTAT.format(dirty=900, writeback=0))
     assert not watched.is_fast()
     vmstat.write_text(VMSTAT.format(dirty=0, writeback=0))
-    clock[0] += PageCacheCongestion.SHORTEST * 0.9
+    clock[0] += PageCacheCongestion.MIN_HOLD_SECONDS * 0.9
     assert not watched.is_fast(), "the warning still holds"
     vmstat.write_text(VMSTAT.format(dirty=900, writeback=0))
-    clock[0] += PageCacheCongestion.LOOK * 0.9
+    clock[0] += PageCacheCongestion.LOOK_SECONDS * 0.9
     assert not watched.is_fast()
-    clock[0] += PageCacheCongestion.LOOK * 0.2
+    clock[0] += PageCacheCongestion.LOOK_SECONDS * 0.2
     assert not watched.is_fast(), "this is a new warning"
     vmstat.write_text(VMSTAT.format(dirty=0, writeback=0))
-    clock[0] += PageCacheCongestion.SHORTEST * 0.9
+    clock[0] += PageCacheCongestion.MIN_HOLD_SECONDS * 0.9
     assert not watched.is_fast()
-    clock[0] += PageCacheCongestion.SHORTEST * 0.2
+    clock[0] += PageCacheCongestion.MIN_HOLD_SECONDS * 0.2
     assert watched.is_fast()
 
 
@@ -66,7 +66,7 @@ def test_it_looks_again_and_again_and_writes_again_when_the_dirt_is_gone(watched
 def test_a_kernel_that_says_something_else_is_judged_by_its_writes(watched, vmstat, clock, text):
     vmstat.write_text(text)
     assert watched.is_fast()
-    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW * 2)
+    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW_SECONDS * 2)
     assert not watched.is_fast()
 
 
@@ -80,22 +80,22 @@ def test_a_system_that_says_nothing_is_judged_by_its_writes(monkeypatch, tmp_pat
 def test_after_a_slow_write_the_loop_writes_nothing_for_a_while_that_doubles(watched, clock):
     """From one second to a minute; a slow write long after the last one is the first again."""
     for hold in (1, 2, 4, 8, 16, 32, 60, 60):
-        watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW * 2)
-        clock[0] += PageCacheCongestion.SLOW * 2 + hold - 0.1
+        watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW_SECONDS * 2)
+        clock[0] += PageCacheCongestion.SLOW_SECONDS * 2 + hold - 0.1
         assert not watched.is_fast(), hold
         clock[0] += 0.2
         assert watched.is_fast(), hold
-    clock[0] += PageCacheCongestion.LONGEST
-    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW * 2)
-    clock[0] += PageCacheCongestion.SLOW * 2 + PageCacheCongestion.SHORTEST + 0.1
+    clock[0] += PageCacheCongestion.MAX_HOLD_SECONDS
+    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW_SECONDS * 2)
+    clock[0] += PageCacheCongestion.SLOW_SECONDS * 2 + PageCacheCongestion.MIN_HOLD_SECONDS + 0.1
     assert watched.is_fast()
 
 
 def test_a_write_that_is_slow_while_writes_are_known_to_be_slow_prolongs_the_warning(watched, clock):
-    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW * 2)
+    watched.wrote(clock[0], clock[0] + PageCacheCongestion.SLOW_SECONDS * 2)
     clock[0] += 1.0
     watched.wrote(clock[0], clock[0] + 3)
-    clock[0] += 3 + PageCacheCongestion.SHORTEST - 0.1
+    clock[0] += 3 + PageCacheCongestion.MIN_HOLD_SECONDS - 0.1
     assert not watched.is_fast()
     clock[0] += 0.2
     assert watched.is_fast()

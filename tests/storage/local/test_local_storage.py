@@ -242,16 +242,16 @@ async def test_a_slow_disk_is_waited_for_in_a_thread_until_it_is_fast_again(stor
         file, other = await stage.create("a", REJECT), await stage.create("b", REJECT)
         monkeypatch.setattr(os, "write", write)
         monkeypatch.setattr(staged.time, "perf_counter", lambda: clock[0])
-        assert await writes(file, pace.SLOW / 2)
-        assert await writes(file, pace.SLOW * 2)
-        assert not await writes(other, pace.SLOW / 2)
-        assert not await writes(file, pace.SLOW * 2, later=pace.SHORTEST / 2)
-        assert not await writes(file, 0, later=pace.SHORTEST * 0.9), "it was slow again meanwhile"
-        assert await writes(file, pace.SLOW * 2, later=pace.SHORTEST * 0.2)
-        assert not await writes(file, 0, later=pace.SHORTEST * 1.9)
-        assert await writes(file, 0, later=pace.SHORTEST * 0.2)
-        assert await writes(file, pace.SLOW * 2, later=pace.LONGEST * 2)
-        assert await writes(file, 0, later=pace.SHORTEST * 1.1), "that was long ago"
+        assert await writes(file, pace.SLOW_SECONDS / 2)
+        assert await writes(file, pace.SLOW_SECONDS * 2)
+        assert not await writes(other, pace.SLOW_SECONDS / 2)
+        assert not await writes(file, pace.SLOW_SECONDS * 2, later=pace.MIN_HOLD_SECONDS / 2)
+        assert not await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 0.9), "it was slow again meanwhile"
+        assert await writes(file, pace.SLOW_SECONDS * 2, later=pace.MIN_HOLD_SECONDS * 0.2)
+        assert not await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 1.9)
+        assert await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 0.2)
+        assert await writes(file, pace.SLOW_SECONDS * 2, later=pace.LONGEST * 2)
+        assert await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 1.1), "that was long ago"
         monkeypatch.undo()
         assert file.size + other.size == 1000
 

@@ -155,7 +155,7 @@ class LocalStorage:
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run_scan(lambda: take_census(disk.root))
-            await disk.changes.told()  # what was gone when it was looked for is not to be taken off once more
+            await disk.changes.wait_told()  # what the census did not find any more is not to be subtracted once more
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 

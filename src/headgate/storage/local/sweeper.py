@@ -20,7 +20,8 @@ __all__ = ["sweep"]
 
 logger = logging.getLogger("headgate.storage")
 
-#: ``<job>.<process>.<number>``, as a stage labels its files, or ``<job>.kept``; and what is called after one.
+#: ``<job>.<process>.<number>``, the label of a staged file, or ``<job>.kept``, a partial file; and what follows in the
+#: name of a backup, a replacement or a record.
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(?:[0-9a-f]{8}\.\d+|kept))(\.\w+)?")
 
 #: Seconds that a process which knows of an expired partial file is given to remove it itself, and to tell its clients.
@@ -30,7 +31,7 @@ GRACE_SECONDS = 60.0
 def sweep(staging: int, keep_for: float) -> int:
     """Remove what is dead from the directory `staging`; return how many staged files that were. Blocks.
 
-    `keep_for`: seconds for which something is kept that nobody writes to.
+    `keep_for`: seconds for which a partial file stays that is not written to.
     """
     labels: dict[str, list[str]] = {}
     with os.scandir(staging) as entries:
@@ -47,13 +48,13 @@ def sweep(staging: int, keep_for: float) -> int:
             continue
         swept += _sweep(staging, label, dependents, oldest)
     if swept:
-        logger.info("swept %d staged files that nobody holds", swept)
+        logger.info("swept %d staged files of processes that have ended", swept)
     return swept
 
 
 def _is_dead(staging: int, label: str, oldest: float) -> bool:
-    """Is what is kept as `label` nobody's: has no record, or nothing was written to it since `oldest`? The record's
-    time counts where there is nothing else."""
+    """Return whether the partial file `label` has no record, or was not written to since `oldest`, seconds since the
+    epoch. The record's time counts where there are no bytes."""
     times = []
     for name in (label + RECORD, label):
         with suppress(FileNotFoundError):

@@ -34,7 +34,7 @@ MERGE_PATCH = "application/merge-patch+json"
 async def terminate_own(
     request: web.Request, directory: JobDirectory, kind: Kind, none: type[HeadgateError]
 ) -> LingeringResponse:
-    """Terminate the user's jobs of `kind`, or the one that ``?job=`` names (an admin may name anybody's).
+    """Terminate the user's jobs of `kind`, or the one that ``?job=`` names (an admin may name that of any owner).
 
     Raises `none` if there is nothing to terminate, and AlreadyFinished if all there was is past its point of no return.
     """

@@ -82,7 +82,7 @@ async def find(request: web.Request, uploads: ResumableUploads, protocol: Protoc
     """The upload that the URL names, if it is the user's. Raises UploadNotFound, UploadGone, StorageFailed."""
     user = request[USER]
     id_ = parse_job_id(request.match_info["id"], UploadNotFound())
-    upload = await uploads.find(id_, protocol, owner=user.name, anybodys=user.admin, wait=wait)
+    upload = await uploads.find(id_, protocol, owner=user.name, any_owner=user.admin, wait=wait)
     set_job(request, upload)
     return upload
 

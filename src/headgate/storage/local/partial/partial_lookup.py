@@ -84,7 +84,7 @@ def list_partials(disk: Disk) -> list[UUID]:
 
 
 def _published(disk: Disk, inode: int) -> Published | None:
-    """The published file that has `inode`; nobody knows any more whether it replaced another."""
+    """The published file that has `inode`; whether it replaced another is not known any more."""
     with os.scandir(disk.root) as entries:
         for entry in yielding(entries):
             if entry.inode() == inode:

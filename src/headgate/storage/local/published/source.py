@@ -36,7 +36,7 @@ def open_published(disk: Disk, name: str, *, may_be_unreadable: bool = False) ->
 
     `may_be_unreadable`: if so, the descriptor is one that only says which file it is.
     """
-    # O_NONBLOCK: opening a FIFO that somebody put here must not wait for its writer.
+    # O_NONBLOCK: opening a FIFO that was put here by hand must not wait for its writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         try:

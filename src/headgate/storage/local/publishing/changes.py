@@ -28,7 +28,7 @@ class Change:
         if self._told is not None:
             self._told.set()
 
-    async def told(self) -> None:
+    async def wait_told(self) -> None:
         """Wait for the end of the block, which has begun."""
         self._told = self._told or asyncio.Event()
         await self._told.wait()
@@ -40,8 +40,8 @@ class Changes:
     def __init__(self) -> None:
         self.under_way: set[Change] = set()
 
-    async def told(self) -> None:
+    async def wait_told(self) -> None:
         """Wait until the ledger has been told of all that have begun."""
         for change in list(self.under_way):
             if change in self.under_way:
-                await change.told()
+                await change.wait_told()
