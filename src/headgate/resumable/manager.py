@@ -67,7 +67,6 @@ class ResumableUploads:
         self._creation = Creation(
             config, jobs, storage, locks, reserved=reserved, parts=self.parts, enter=self._enter, find=self.find
         )
-        #: Creates an upload: see `Creation.create`.
         self.create = self._creation.create
         self._publisher = Publisher(config, on_received, self.parts, bus)
         self._outcomes = Outcomes(config.max_outcomes_per_owner)

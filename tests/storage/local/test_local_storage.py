@@ -250,7 +250,7 @@ async def test_a_slow_disk_is_waited_for_in_a_thread_until_it_is_fast_again(stor
         assert await writes(file, pace.SLOW_SECONDS * 2, later=pace.MIN_HOLD_SECONDS * 0.2)
         assert not await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 1.9)
         assert await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 0.2)
-        assert await writes(file, pace.SLOW_SECONDS * 2, later=pace.LONGEST * 2)
+        assert await writes(file, pace.SLOW_SECONDS * 2, later=pace.MAX_HOLD_SECONDS * 2)
         assert await writes(file, 0, later=pace.MIN_HOLD_SECONDS * 1.1), "that was long ago"
         monkeypatch.undo()
         assert file.size + other.size == 1000
