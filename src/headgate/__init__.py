@@ -7,7 +7,7 @@ import headgate.early  # noqa: F401 - first: what it does is for while the other
 from headgate.app import EVENTS, JOBS, create_app
 from headgate.cluster import (
     Command,
-    InProcessUploadLocks,
+    InProcessLockManager,
     JobDirectory,
     JobWatcher,
     Pause,
@@ -15,7 +15,7 @@ from headgate.cluster import (
     SetRate,
     Terminate,
     UploadLock,
-    UploadLocks,
+    UploadLockManager,
 )
 from headgate.config import Config, OnConflict
 from headgate.errors import (
@@ -94,7 +94,7 @@ __all__ = [
     "FileNotFound",
     "FilePublished",
     "HeadgateError",
-    "InProcessUploadLocks",
+    "InProcessLockManager",
     "Job",
     "JobChanged",
     "JobDirectory",
@@ -131,8 +131,8 @@ __all__ = [
     "Terminate",
     "UploadGone",
     "UploadLock",
+    "UploadLockManager",
     "UploadLocked",
-    "UploadLocks",
     "User",
     "create_app",
     "numbered",

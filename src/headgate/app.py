@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from headgate.cluster import InProcessUploadLocks, JobDirectory, LocalJobDirectory, UploadLocks
+from headgate.cluster import InProcessLockManager, JobDirectory, LocalJobDirectory, UploadLockManager
 from headgate.config import Config
 from headgate.events import EventBus, log_events
 from headgate.jobs import JobRegistry
@@ -17,7 +17,6 @@ from headgate.storage import Ledger, LocalStorage, Storage
 from headgate.transfer.inbound.approval import OnReceived
 from headgate.transfer.inbound.receive import UploadRules
 from headgate.web.exports.export_routes import Export, ExportRoutes, checked_exports
-from headgate.web.fallback import Fallback
 from headgate.web.files.file_routes import FileRoutes
 from headgate.web.files.upload_routes import UploadRoutes
 from headgate.web.health_routes import HEALTH_ROUTES, HealthRoutes
@@ -26,6 +25,7 @@ from headgate.web.jobs.job_links import PUBLIC_PATH
 from headgate.web.jobs.job_routes import JobRoutes
 from headgate.web.middleware.auth import Authenticate, authentication, only_user
 from headgate.web.middleware.cors import cors, exposing
+from headgate.web.middleware.fallback import Fallback
 from headgate.web.middleware.problems import problems
 from headgate.web.page.page_routes import PAGE_ROUTES, PageRoutes
 from headgate.web.page.session_routes import SESSION_ROUTES, SessionRoutes
@@ -50,7 +50,7 @@ def create_app(
     *,
     authenticate: Authenticate | None = None,
     storage: Storage | None = None,
-    upload_locks: UploadLocks | None = None,
+    upload_locks: UploadLockManager | None = None,
     exports: Mapping[str, Export] | None = None,
     on_received: OnReceived | None = None,
 ) -> web.Application:
@@ -78,7 +78,7 @@ def create_app(
     generated = checked_exports(exports)
     storage = storage or local_storage(config)
     if upload_locks is None:
-        upload_locks = storage.upload_locks if isinstance(storage, LocalStorage) else InProcessUploadLocks()
+        upload_locks = storage.upload_locks if isinstance(storage, LocalStorage) else InProcessLockManager()
     jobs = JobRegistry(
         max_jobs=config.max_jobs,
         max_jobs_per_owner=config.max_jobs_per_owner,

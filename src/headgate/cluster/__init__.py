@@ -1,6 +1,7 @@
 """What the nodes of one service share: which jobs there are, and how one is commanded wherever it runs.
 
-`JobDirectory` and `UploadLocks` are the contracts; `LocalJobDirectory` and `InProcessUploadLocks` serve one process.
+`JobDirectory` and `UploadLockManager` are the contracts; `LocalJobDirectory` and `InProcessLockManager` serve one
+process.
 """
 
 from headgate.cluster.directory import (
@@ -13,11 +14,11 @@ from headgate.cluster.directory import (
     Terminate,
 )
 from headgate.cluster.local_directory import LocalJobDirectory
-from headgate.cluster.upload_locks import InProcessUploadLocks, UploadLock, UploadLocks
+from headgate.cluster.upload_locks import InProcessLockManager, UploadLock, UploadLockManager
 
 __all__ = [
     "Command",
-    "InProcessUploadLocks",
+    "InProcessLockManager",
     "JobDirectory",
     "JobWatcher",
     "LocalJobDirectory",
@@ -26,5 +27,5 @@ __all__ = [
     "SetRate",
     "Terminate",
     "UploadLock",
-    "UploadLocks",
+    "UploadLockManager",
 ]

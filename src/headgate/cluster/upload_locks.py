@@ -16,7 +16,7 @@ from uuid import UUID
 
 from headgate.errors import UploadLocked
 
-__all__ = ["InProcessUploadLocks", "UploadLock", "UploadLocks"]
+__all__ = ["InProcessLockManager", "UploadLock", "UploadLockManager"]
 
 #: Seconds that a waiter gives the holder, which was asked, to let go.
 WAIT_SECONDS = 0.5
@@ -29,7 +29,7 @@ class UploadLock(Protocol):
         """Let others have the lock."""
 
 
-class UploadLocks(Protocol):
+class UploadLockManager(Protocol):
     """The locks of all uploads of a service."""
 
     async def acquire(
@@ -46,11 +46,11 @@ class UploadLocks(Protocol):
         """
 
 
-class InProcessUploadLocks:
+class InProcessLockManager:
     """The locks of a service that is one process."""
 
     def __init__(self) -> None:
-        self._held: dict[UUID, _HeldLock] = {}
+        self._held: dict[UUID, _InProcessLock] = {}
 
     async def acquire(
         self,
@@ -65,12 +65,12 @@ class InProcessUploadLocks:
                     await holder.released.wait()
         except TimeoutError:
             raise UploadLocked from None
-        lock = self._held[id] = _HeldLock(self._held, id, on_requested)
+        lock = self._held[id] = _InProcessLock(self._held, id, on_requested)
         return lock
 
 
-class _HeldLock:
-    def __init__(self, held: "dict[UUID, _HeldLock]", id_: UUID, on_requested: Callable[[], object]) -> None:
+class _InProcessLock:
+    def __init__(self, held: "dict[UUID, _InProcessLock]", id_: UUID, on_requested: Callable[[], object]) -> None:
         self._held = held
         self._id = id_
         self.on_requested = on_requested

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol as Interface
 from uuid import UUID, uuid4
 
-from headgate.cluster.upload_locks import UploadLocks
+from headgate.cluster.upload_locks import UploadLockManager
 from headgate.config import Config, OnConflict
 from headgate.errors import JobIdTaken, NameTaken, TooLarge, UploadGone, UploadNotFound
 from headgate.jobs import JobRegistry
@@ -50,7 +50,7 @@ class Creation:
         config: Config,
         jobs: JobRegistry,
         storage: Storage,
-        locks: UploadLocks,
+        locks: UploadLockManager,
         *,
         reserved: frozenset[str],
         parts: Parts,

@@ -14,7 +14,7 @@ import logging
 import time
 from uuid import UUID, uuid4
 
-from headgate.cluster.upload_locks import UploadLocks
+from headgate.cluster.upload_locks import UploadLockManager
 from headgate.config import Config
 from headgate.errors import (
     AlreadyFinished,
@@ -31,7 +31,7 @@ from headgate.events import EventBus
 from headgate.jobs import Actor, Job, JobRegistry, Kind, ResumableJob, State
 from headgate.resumable.active_uploads import ActiveUploads, keys_of
 from headgate.resumable.creation import Creation
-from headgate.resumable.outcomes import Outcomes
+from headgate.resumable.outcome_history import OutcomeHistory
 from headgate.resumable.parts import Parts
 from headgate.resumable.publishing import Publisher
 from headgate.resumable.record import Protocol, Record, read_record
@@ -52,7 +52,7 @@ class ResumableUploads:
         config: Config,
         jobs: JobRegistry,
         storage: Storage,
-        locks: UploadLocks,
+        locks: UploadLockManager,
         bus: EventBus,
         *,
         reserved: frozenset[str],
@@ -69,7 +69,7 @@ class ResumableUploads:
         )
         self.create = self._creation.create
         self._publisher = Publisher(config, on_received, self.parts, bus)
-        self._outcomes = Outcomes(config.max_outcomes_per_owner)
+        self._outcomes = OutcomeHistory(config.max_outcomes_per_owner)
         self._tasks: set[asyncio.Task[None]] = set()
         self._housekeeping: asyncio.Task[None] | None = None
         jobs.listen(self._on_change)

@@ -1,7 +1,7 @@
 """One resumable upload: its job, its partial file, its record; and how bytes are added to it.
 
-A request that adds bytes attaches to the upload: to its job (`Lease`), then to its lock (`UploadLocks`), then to its
-partial file. The one that was attached before is told to stop, keeps what has arrived, and leaves.
+A request that adds bytes attaches to the upload: to its job (`Lease`), then to its lock (`UploadLockManager`), then to
+its partial file. The one that was attached before is told to stop, keeps what has arrived, and leaves.
 
 Rules of this room:
 
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 
-from headgate.cluster.upload_locks import UploadLocks
+from headgate.cluster.upload_locks import UploadLockManager
 from headgate.config import Config
 from headgate.errors import (
     Abandoned,
@@ -33,8 +33,8 @@ from headgate.errors import (
 from headgate.jobs import JobInfo, Lease, ResumableJob
 from headgate.lowlevel.cancellation import uninterrupted
 from headgate.resumable.append import Append, Sender
-from headgate.resumable.receiving import take_body
 from headgate.resumable.record import Record, read_record
+from headgate.resumable.write_body import write_body
 from headgate.storage import ExpectedSize, PartialFile
 from headgate.units import readable
 
@@ -49,7 +49,7 @@ class Upload:
         self,
         partial: PartialFile,
         record: Record,
-        locks: UploadLocks,
+        locks: UploadLockManager,
         *,
         lease: Lease | None = None,
         info: JobInfo | None = None,
@@ -240,7 +240,7 @@ class Upload:
                 body = sender.body(limit)
                 with closing(body), sender.watch(job, body):
                     await sender.send_continue()
-                    await take_body(self.partial, job, body, sender, start)
+                    await write_body(self.partial, job, body, sender, start)
                 await self.partial.sync()
             if append.last and length is not None and self.offset != length:
                 raise InconsistentLength(f"The upload is to have {length} bytes; it has {self.offset}.")

@@ -10,7 +10,8 @@ Rules of the contract:
 - A storage translates what its backend raises, once, to NameTaken, FileNotFound, PreconditionFailed, QuotaExceeded,
   StorageFull, Busy and StorageFailed, and raises nothing else.
 - Conditions and records are values: a storage calls nothing back.
-- What a storage holds locks for is its own affair. Which request may add to an upload is decided by `UploadLocks`.
+- What a storage holds locks for is its own affair. Which request may add to an upload is decided by
+  `UploadLockManager`.
 - What a stage or a partial file was promised of a quota is free again when it has ended.
 """
 
@@ -110,9 +111,9 @@ class PartialFile(Protocol):
     """The bytes of one resumable upload, which outlive its requests and the process, and a record beside them.
 
     An async context manager: inside, the file can be written to, by a caller that holds the upload's lock (see
-    `UploadLocks`). Leaving it keeps what the file has. Entering reads size and record anew, since another process may
-    have changed them, and drops a chunk that was begun and never confirmed. Raises UploadGone if the bytes are gone,
-    StorageFailed.
+    `UploadLockManager`). Leaving it keeps what the file has. Entering reads size and record anew, since another process
+    may have changed them, and drops a chunk that was begun and never confirmed. Raises UploadGone if the bytes are
+    gone, StorageFailed.
     """
 
     @property
@@ -251,10 +252,8 @@ class Storage(Protocol):
         """What this storage can do of that which not every storage can."""
 
     async def start(self) -> None:
-        """Get ready, and remove what a killed process left staged; what living processes have staged stays.
-
-        Raises StorageUnusable, with the reason, if the contract could not be kept here.
-        """
+        """Get ready, and remove what a killed process left staged; what living processes have staged stays. Raises
+        StorageUnusable, with the reason, if the contract could not be kept here."""
 
     async def close(self) -> None:
         """Finish what still goes on, and let go of everything. Called when every job has ended."""

@@ -40,7 +40,7 @@ from headgate.storage.local.incoming.reserving import admit, reserve
 from headgate.storage.local.incoming.small_file import SMALL_FILE_BYTES, can_link_unnamed
 from headgate.storage.local.incoming.stage import LargeStage, LocalStage, SmallStage
 from headgate.storage.local.incoming.staged_file import create_locked
-from headgate.storage.local.partial.file_locks import FileUploadLocks
+from headgate.storage.local.partial.file_locks import FileLockManager
 from headgate.storage.local.partial.partial_file import LocalPartialFile
 from headgate.storage.local.partial.partial_lookup import Found, create_partial, find_partial, list_partials
 from headgate.storage.local.published.catalog import remove, stat_published
@@ -107,7 +107,7 @@ class LocalStorage:
         self._open_stages: set[LocalStage[Any]] = set()
         self._publishing: set[int] = set()  # inodes of partial files that are being given their names
         #: Locks of the uploads in this root, between the processes that share it.
-        self.upload_locks = FileUploadLocks(lambda: self._disk)
+        self.upload_locks = FileLockManager(lambda: self._disk)
 
     @property
     def _disk(self) -> Disk:

@@ -19,7 +19,7 @@ from headgate.names import check_name
 from headgate.storage import NO_PRECONDITION, Precondition, Stage
 from headgate.transfer.inbound.approval import OnReceived, ReceivedFile, approve_and_finish
 from headgate.transfer.inbound.incoming import BodySource
-from headgate.transfer.throttled import write_throttled
+from headgate.transfer.throttled_write import write_throttled
 from headgate.units import readable
 
 __all__ = ["UploadRules", "receive"]

@@ -21,7 +21,7 @@ from headgate.lowlevel.cancellation import is_cancelled
 from headgate.lowlevel.page_memory import Data
 from headgate.transfer.outbound.abort import aborting_on_error
 from headgate.transfer.outbound.flush import flush
-from headgate.transfer.throttled import write_throttled
+from headgate.transfer.throttled_write import write_throttled
 from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["send_generated"]

@@ -46,7 +46,7 @@ async def sendfile(
     except OSError:  # no descriptor is left
         return start
     with own:
-        sending = _Sending(job, transport, own.fileno(), source.file.fileno(), start)
+        sending = _SendfileCall(job, transport, own.fileno(), source.file.fileno(), start)
         while sending.able and sending.at < end:
             size = min(WINDOW, end - sending.at)
             free = job.gate.open
@@ -60,7 +60,7 @@ async def sendfile(
         return sending.at
 
 
-class _Sending:
+class _SendfileCall:
     """Where a job is in sending the file `file` to the socket `sock`."""
 
     __slots__ = ("_end", "_file", "_free", "_job", "_sock", "_transport", "able", "at")

@@ -32,7 +32,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LATEST = (2107, 12, 31, 23, 59, 58)
 
 
-class _Sink:
+class _ZipOutput:
     """Takes what is written until it is taken from here. It cannot be sought in, so sizes come after the bytes."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Zipped:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The zip. Raises FileNotFound, FileChanged and StorageFailed."""
-        sink = _Sink()
+        sink = _ZipOutput()
         with ExitStack() as stack:
             archive = ZipFile(sink, "w", self._method)
             stack.callback(_close, archive.close)

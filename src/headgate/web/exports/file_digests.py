@@ -7,9 +7,9 @@ as long as the file is the same one, is computed once for all who wait for it, a
 import asyncio
 from collections import OrderedDict
 
+from headgate.lowlevel.fair_semaphore import FairSemaphore
 from headgate.storage import Source
 from headgate.transfer.outbound.stored import digest_stored
-from headgate.web.fair_semaphore import FairSemaphore
 
 __all__ = ["Digests"]
 

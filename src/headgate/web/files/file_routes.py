@@ -12,11 +12,11 @@ from aiohttp import web
 from headgate.config import Config
 from headgate.errors import InvalidOption
 from headgate.events import EventBus, FileDeleted
+from headgate.lowlevel.fair_semaphore import FairSemaphore
 from headgate.names import check_name
 from headgate.storage import Cursor, Entry, SortKey, Storage
 from headgate.web.expect import deferred
 from headgate.web.exports.export_routes import ExportRoutes
-from headgate.web.fair_semaphore import FairSemaphore
 from headgate.web.files.preconditions import requested_precondition
 from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
 from headgate.web.jobs.job_access import requesting_actor

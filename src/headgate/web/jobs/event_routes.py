@@ -2,8 +2,8 @@
 
 GET /jobs/events
 
-Each connected client has a `_Stream`, a bounded queue of events that its handler sends. Streams that see the same jobs
-(those of one owner, or everybody's) form an `_Audience`, which watches the directory for all of them.
+Each connected client has a `_EventStream`, a bounded queue of events that its handler sends. Streams that see the same
+jobs (those of one owner, or everybody's) form an `_Audience`, which watches the directory for all of them.
 
 Rules of this room:
 
@@ -43,7 +43,7 @@ LARGE_EVENT_CHARACTERS = 64 * 1024
 JOBS_PER_PROGRESS_EVENT = 250
 
 
-class _Stream:
+class _EventStream:
     """One connected client: the events that it has not been sent yet."""
 
     __slots__ = (
@@ -82,8 +82,8 @@ class _Stream:
 class _Audience:
     """The streams that see the jobs of one owner, or everybody's. `wake`: has a stream's handler go on."""
 
-    def __init__(self, wake: Callable[[_Stream], None]) -> None:
-        self.streams: set[_Stream] = set()
+    def __init__(self, wake: Callable[[_EventStream], None]) -> None:
+        self.streams: set[_EventStream] = set()
         self.watching = contextlib.ExitStack()
         self._wake = wake
         self._progress: list[str] = []  # of the round that is under way, in JSON
@@ -124,7 +124,7 @@ class _Audience:
         if texts:
             self._add("progress", list_text(texts), {each for each in self.streams if each.takes_progress})
 
-    def _add(self, kind: str, text: str, streams: set[_Stream]) -> None:
+    def _add(self, kind: str, text: str, streams: set[_EventStream]) -> None:
         for stream in streams:
             stream.add(kind, text)
             self._wake(stream)
@@ -139,7 +139,7 @@ class EventRoutes:
         self._audiences: dict[str | None, _Audience] = {}  # by the owner whose jobs they see; None: everybody's
         self._size = 0
         self._size_by_user: Counter[str] = Counter()
-        self._to_wake: dict[_Stream, None] = {}
+        self._to_wake: dict[_EventStream, None] = {}
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/jobs/events", self.stream, allow_head=False, expect_handler=deferred)
@@ -149,7 +149,7 @@ class EventRoutes:
         self._check_clients(request[USER].name)
         if request.transport is None:  # it went while it was being authenticated
             raise Disconnected
-        stream, owner = _Stream(request, self._config.max_events_behind), visible_owner(request[USER])
+        stream, owner = _EventStream(request, self._config.max_events_behind), visible_owner(request[USER])
         with self._joined(stream, owner):
             headers = {"X-Accel-Buffering": "no"}  # nginx is to pass each event on as it comes
             async with sse_response(request, headers=headers, send_timeout=self._config.idle_timeout) as response:
@@ -165,7 +165,7 @@ class EventRoutes:
         if self._size_by_user[user] >= config.max_watchers_per_owner:
             raise Busy(f"You watch the events {config.max_watchers_per_owner} times, and may not do so more often.")
 
-    async def _send_next(self, stream: _Stream, response: EventSourceResponse, owner: str | None) -> bool:
+    async def _send_next(self, stream: _EventStream, response: EventSourceResponse, owner: str | None) -> bool:
         """Send one event, or wait for one; False when there will be no more."""
         if stream.wants_snapshot:
             stream.wants_snapshot = False
@@ -200,7 +200,7 @@ class EventRoutes:
                 self._wake(stream)
 
     @contextlib.contextmanager
-    def _joined(self, stream: _Stream, owner: str | None) -> Iterator[None]:
+    def _joined(self, stream: _EventStream, owner: str | None) -> Iterator[None]:
         user = stream.request[USER].name
         audience = self._audiences.get(owner)
         if audience is None:
@@ -221,7 +221,7 @@ class EventRoutes:
                 audience.watching.close()
                 del self._audiences[owner]
 
-    def _wake(self, stream: _Stream) -> None:
+    def _wake(self, stream: _EventStream) -> None:
         if not self._to_wake:
             asyncio.get_running_loop().call_soon(self._wake_some)
         self._to_wake[stream] = None

@@ -14,9 +14,9 @@ from headgate.cluster import Command, JobDirectory, Pause, Resume, SetRate, Term
 from headgate.config import Config
 from headgate.errors import HeadgateError, InvalidOption, JobNotFound, MalformedRequest, UnsupportedMedia
 from headgate.jobs import JobInfo, Kind, State
+from headgate.lowlevel.fair_semaphore import FairSemaphore
 from headgate.transfer.inbound.content import media_type
 from headgate.web.expect import deferred
-from headgate.web.fair_semaphore import FairSemaphore
 from headgate.web.jobs.job_access import find_job, requesting_actor, visible_owner
 from headgate.web.jobs.job_ids import parse_job_id
 from headgate.web.jobs.job_json import job_json, jobs_text

@@ -17,7 +17,7 @@ from headgate.errors import StorageFailed
 from headgate.storage.local.disk.congestion import DirectWriteCongestion, PageCacheCongestion
 from headgate.storage.local.disk.opening import STAGING, open_staging
 from headgate.storage.local.disk.os_errors import translate_os_errors
-from headgate.storage.local.publishing.changes import Changes
+from headgate.storage.local.publishing.changes import ChangesUnderWay
 
 __all__ = ["Disk"]
 
@@ -42,7 +42,7 @@ class Disk:
         self.min_free_files = min_free_files
         self._former: list[int] = []  # descriptors of staging directories that were removed by hand
         #: Publications and deletions that are under way.
-        self.changes = Changes()
+        self.changes = ChangesUnderWay()
         self.page_cache = PageCacheCongestion()
         self.direct_writes = DirectWriteCongestion()
         #: True if files here can have the extended attribute that names their owner. Found out when the storage starts.

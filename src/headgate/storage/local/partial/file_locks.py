@@ -1,7 +1,7 @@
 """Locks of resumable uploads between the processes that share a root: flock(2) on the file of the upload's bytes.
 
-Implements the contract ``headgate.cluster.upload_locks.UploadLocks``. The kernel gives a lock back when its process
-ends, however that happens. The sweeper respects it, too.
+Implements the contract ``headgate.cluster.upload_locks.UploadLockManager``. The kernel gives a lock back when its
+process ends, however that happens. The sweeper respects it, too.
 
 Rules of this room:
 
@@ -25,14 +25,14 @@ from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.incoming.staged_file import lock
 from headgate.storage.local.partial.stored_record import SUFFIX
 
-__all__ = ["FileUploadLock", "FileUploadLocks"]
+__all__ = ["FileLock", "FileLockManager"]
 
 #: Seconds between two tries to get a lock, and how many tries: a sweeper has it for a moment now and then.
 RETRY_SECONDS = 0.02
 TRIES = 25
 
 
-class FileUploadLocks:
+class FileLockManager:
     """The locks of the uploads in one root. `disk` returns the disk of the storage, which was started."""
 
     def __init__(self, disk: Callable[[], Disk]) -> None:
@@ -44,7 +44,7 @@ class FileUploadLocks:
         id: UUID,  # noqa: A002 - what it is
         *,
         on_requested: Callable[[], object],
-    ) -> "FileUploadLock":
+    ) -> "FileLock":
         """Lock the upload `id`. Raises UploadLocked, UploadGone, StorageFailed. A cancellation is delivered at the
         caller's next ``await``, or nothing is locked."""
         disk, label = self._disk(), f"{id}{SUFFIX}"
@@ -52,14 +52,14 @@ class FileUploadLocks:
             with suppress(UploadLocked):
                 fd = await uninterrupted(disk.run_names(lambda: _lock(disk, label)))
                 self._holders[id] = on_requested
-                return FileUploadLock(disk, fd, lambda: self._holders.pop(id, None))
+                return FileLock(disk, fd, lambda: self._holders.pop(id, None))
             if id in self._holders:
                 self._holders[id]()
             await asyncio.sleep(RETRY_SECONDS)
         raise UploadLocked
 
 
-class FileUploadLock:
+class FileLock:
     """The lock of one upload, held by its caller. `on_release`: is called once it is released."""
 
     def __init__(self, disk: Disk, fd: int, on_release: Callable[[], object]) -> None:

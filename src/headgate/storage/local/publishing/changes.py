@@ -7,7 +7,7 @@ census, and again by the publication.
 import asyncio
 from typing import Self
 
-__all__ = ["Change", "Changes"]
+__all__ = ["Change", "ChangesUnderWay"]
 
 
 class Change:
@@ -15,7 +15,7 @@ class Change:
 
     __slots__ = ("_changes", "_told")
 
-    def __init__(self, changes: "Changes") -> None:
+    def __init__(self, changes: "ChangesUnderWay") -> None:
         self._changes = changes
         self._told: asyncio.Event | None = None  # made when a census waits
 
@@ -34,7 +34,7 @@ class Change:
         await self._told.wait()
 
 
-class Changes:
+class ChangesUnderWay:
     """All changes of one disk that are under way."""
 
     def __init__(self) -> None:

@@ -20,9 +20,9 @@ from headgate.lowlevel.page_memory import Data
 from headgate.resumable.append import Sender
 from headgate.storage import PartialFile
 from headgate.transfer.inbound.body import Body
-from headgate.transfer.throttled import write_throttled
+from headgate.transfer.throttled_write import write_throttled
 
-__all__ = ["take_body"]
+__all__ = ["write_body"]
 
 #: Seconds without a byte after which an older request has nothing more that has arrived...
 QUIET_SECONDS = 0.02
@@ -32,7 +32,7 @@ READ_ON_SECONDS = 1.0
 _NOTHING: Data = b""
 
 
-async def take_body(partial: PartialFile, job: ResumableJob, body: Body, sender: Sender, start: int) -> None:
+async def write_body(partial: PartialFile, job: ResumableJob, body: Body, sender: Sender, start: int) -> None:
     """Write the bytes of `body` to `partial`, which has `start` bytes. The hot path.
 
     Raises what reading and the storage raise, and what `sender.check` does. If it is stopped, what has arrived is kept.

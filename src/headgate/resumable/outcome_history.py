@@ -8,10 +8,10 @@ from collections import deque
 
 from headgate.storage import PartialFile
 
-__all__ = ["Outcomes"]
+__all__ = ["OutcomeHistory"]
 
 
-class Outcomes:
+class OutcomeHistory:
     """Records of uploads that ended in this process, at most `max_per_owner` of each owner. Older ones are not counted;
     they expire."""
 
