@@ -8,7 +8,9 @@ between them is here, and nowhere else:
 - Up to 6 (-05), a request that appends without completing is answered 201; later ones, 204.
 - 6 calls the lifetime ``expires``, later ones ``max-age``; earlier ones have no limits.
 
-Rules of this room: a structured field that does not parse is as if it were not there (section 4.1).
+Rules of this room:
+
+- A structured field that does not parse counts as absent (section 4.1).
 """
 
 from collections.abc import Mapping
@@ -22,18 +24,19 @@ CONTENT_TYPE = "application/partial-upload"
 #: The fields that a client may send. None of them is a list: one that comes twice does not parse.
 FIELDS = ("Upload-Complete", "Upload-Incomplete", "Upload-Length", "Upload-Offset", "Upload-Draft-Interop-Version")
 
-#: The interop versions that we know, and the one whose rules hold where a client says none.
+#: The interop versions that are known, and the one whose rules hold where a client names none.
 VERSIONS = (3, 5, 6, 8, 9)
 LATEST = 9
 
 
 class Dialect:
-    """The draft as a client with `headers` speaks it. `served`: the interop versions that are."""
+    """The draft as the client of a request with `headers` speaks it. `served`: the interop versions that are
+    offered."""
 
     def __init__(self, headers: Mapping[str, str], served: frozenset[int]) -> None:
-        told = parse_integer(headers.get("Upload-Draft-Interop-Version"))
-        #: The interop version that was told, if it is one that we serve: only then 104 responses may be sent.
-        self.version = told if told in served else None
+        named = parse_integer(headers.get("Upload-Draft-Interop-Version"))
+        #: The interop version that the client named, if it is offered: only then 104 responses may be sent.
+        self.version = named if named in served else None
         self._as = self.version or LATEST
         self._headers = headers
 
@@ -45,7 +48,7 @@ class Dialect:
         return parse_boolean(self._headers.get("Upload-Complete"))
 
     def completeness(self, complete: bool) -> dict[str, str]:
-        """The header that tells it."""
+        """The header that says whether the upload is complete."""
         return (
             {"Upload-Incomplete": _boolean(not complete)} if self._as == 3 else {"Upload-Complete": _boolean(complete)}
         )
@@ -62,7 +65,7 @@ class Dialect:
 
     @property
     def needs_type(self) -> bool:
-        """Must content that is appended be an ``application/partial-upload``?"""
+        """True if appended content has to be an ``application/partial-upload``."""
         return self._as > 5
 
     @property
@@ -72,7 +75,7 @@ class Dialect:
 
     @property
     def completes_by_length(self) -> bool:
-        """Is an upload complete when it has its length, though nobody said so?
+        """True if an upload is complete when it has its length, though no request said so.
 
         By the draft never. But what is left of the early versions in the field (tus-js-client) leaves the last
         ``Upload-Complete: ?1`` out: its empty files, and streams that it resumes.
@@ -81,16 +84,17 @@ class Dialect:
 
     @property
     def last(self) -> bool | None:
-        """Is its content the last? None: it is if it reaches the length."""
+        """True if the content of the request is the last; None: if it reaches the length."""
         return None if self.completes_by_length and not self.complete else bool(self.complete)
 
     @property
     def has_limits(self) -> bool:
+        """True if responses carry ``Upload-Limit``."""
         return self._as > 5
 
     @property
     def lifetime(self) -> str:
-        """What the limit of an upload's life is called."""
+        """The name of the limit of an upload's lifetime."""
         return "expires" if self._as == 6 else "max-age"
 
 
