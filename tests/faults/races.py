@@ -64,7 +64,7 @@ async def _the_moment(server: Server, id_: UUID, size: int, moment: random.Rando
     if moved is not None:
 
         def there() -> bool:
-            job = server.jobs.get(id_)
+            job = server.jobs.find(id_)
             return job is not None and (job.bytes_done >= moved or job.state.ended)
 
         await eventually(there, f"{moved} bytes of {id_}")

@@ -1,16 +1,17 @@
 """Files of an upload, received from a source in memory into a storage: all of them are published, or none."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
 
 from headgate.config import Config, OnConflict
-from headgate.errors import InvalidName, InvalidOption, NameTaken, NoFiles, Refused, TooLarge
+from headgate.errors import InvalidName, InvalidOption, NameTaken, NoFiles, PreconditionFailed, Refused, TooLarge
 from headgate.jobs import Kind, State
 from headgate.jobs.job import Job
-from headgate.storage import LocalStorage
+from headgate.storage import LocalStorage, Precondition
 from headgate.transfer.inbound.approval import approve_and_finish
 from headgate.transfer.inbound.incoming import parse_on_conflict
 from headgate.transfer.inbound.receive import UploadRules, receive
@@ -112,12 +113,16 @@ async def test_what_the_body_says_of_taken_names_counts_before_the_rules(storage
     assert (file.name, file.published.replaced) == ("a", True)
 
 
-async def test_the_precondition_is_held_against_what_is_replaced(storage):
+async def test_the_precondition_is_compared_with_the_file_that_is_replaced(storage):
+    """An upload that expected another file replaces nothing."""
     await put(storage, ("a", b"there"))
-    seen = []
-    source = MemorySource(("a", [b"new"]))
-    await received(storage, source, on_conflict=OnConflict.REPLACE, precondition=lambda entry: seen.append(entry.size))
-    assert seen == [5]
+    there = await storage.stat("a")
+    for etag, expected in (("another", b"there"), (there.etag, b"new")):
+        precondition = Precondition(etags=frozenset({etag}))
+        with contextlib.suppress(PreconditionFailed):
+            source = MemorySource(("a", [b"new"]))
+            await received(storage, source, on_conflict=OnConflict.REPLACE, precondition=precondition)
+        assert await get(storage, "a") == expected
 
 
 async def test_the_rules_are_those_of_the_configuration():
