@@ -25,7 +25,7 @@ from headgate.transfer.watchdog import ClientWait, Watchdog, bytes_taken
 from headgate.web.expect import deferred
 from headgate.web.exports.export_request import ExportRequest, read_export_request
 from headgate.web.exports.file_digests import Digests
-from headgate.web.exports.range_selection import SAFE, RangeSelection
+from headgate.web.exports.range_selection import EXPORT_HEADERS, RangeSelection
 from headgate.web.files.preconditions import is_known, validators
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_links import JOB, job_headers
@@ -156,7 +156,7 @@ class ExportRoutes:
 
     async def head(self, request: web.Request, name: str) -> web.StreamResponse:
         """What `give` would say of it, without a job."""
-        headers = SAFE | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        headers = EXPORT_HEADERS | {hdrs.CONTENT_DISPOSITION: attachment(name)}
         if name in self._exports:
             return web.Response(headers=headers)
         async with await self._storage.open(name) as source:
@@ -193,5 +193,7 @@ class ExportRoutes:
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
         request[JOB] = job
-        headers = SAFE | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name), **UNBUFFERED}
+        headers = (
+            EXPORT_HEADERS | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name), **UNBUFFERED}
+        )
         return web.StreamResponse(headers=headers)

@@ -13,12 +13,14 @@ from headgate.wire.conditions import Validators, range_holds
 from headgate.wire.fields import field_value
 from headgate.wire.ranges import ByteRange, parse_range
 
-__all__ = ["SAFE", "RangeSelection"]
+__all__ = ["EXPORT_HEADERS", "RangeSelection"]
 
 _TYPE = "application/octet-stream"
 
-#: An uploaded page must never run as one of ours: it is saved, not shown; and if shown all the same, powerless.
-SAFE = {
+#: The headers of all exports, whole or in ranges, stored, generated or zipped, and of HEAD: a header that all of them
+#: are to have is added here. An uploaded page must never run as one of the server's own: it is saved, not shown; and if
+#: a browser shows it all the same, it is powerless.
+EXPORT_HEADERS = {
     hdrs.CONTENT_TYPE: _TYPE,
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
