@@ -61,7 +61,7 @@ KNOW_AIOHTTP = {
 TOUCH_PRIVATE_NAMES = {"lowlevel/aiohttp_internals", "lowlevel/aiohttp_check"}
 
 #: Documented, in spite of its name.
-PUBLIC = {"JobInfo._fields", "os._exit"}
+PUBLIC = {"JobInfo._fields", "seen._replace", "os._exit"}
 
 
 def where(path: Path) -> str:

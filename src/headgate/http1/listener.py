@@ -1,11 +1,14 @@
-"""Accepting connections: as many as there may be, and no more from one address than that has coming.
+"""Accepting connections: as many as there may be, and from one address no more than leaves some to others.
+
+A `Listener` accepts while there are fewer connections than may be; further ones wait in the kernel's queue. Every
+connection becomes a `Connection`, over TLS after the handshake. A timer looks at those whose clients have not taken
+their answers yet, and ends those that take nothing, or too little.
 
 Rules of this room:
 
-- Connections beyond the bound wait in the kernel's queue, and nothing is spent on them. Descriptors are kept free for
-  the files of those that are served.
-- What goes on for long (no descriptor left, too many connections) is said once a minute, not once a connection.
-- A client that takes nothing of its answer for too long is let go. A transfer has its own watch, which knows of pauses.
+- Nothing is spent on connections beyond the bound. Descriptors are kept free for the files of those that are served.
+- What goes on for long (no descriptor left, too many connections) is logged once a minute, not once a connection.
+- A transfer that is under way is not looked at: it has a watchdog of its own, which knows of pauses.
 """
 
 import asyncio
@@ -21,33 +24,36 @@ from collections.abc import Callable
 from aiohttp import web
 
 from headgate.config import Config
-from headgate.http1.connection import Connection
+from headgate.http1.connection import AnswerProgress, Connection
 from headgate.lowlevel.sockets import acknowledged_bytes
 
 __all__ = ["Listener"]
 
 logger = logging.getLogger("headgate.http1")
 
-#: Connections that the kernel keeps until they are accepted.
-BACKLOG = 1024
+#: Connections that the kernel keeps in its queue until they are accepted.
+BACKLOG_CONNECTIONS = 1024
 
-#: Connections that are accepted in one turn of the loop.
-AT_ONCE = 64
+#: Connections that are accepted from a socket in one turn of the loop.
+ACCEPTS_PER_TURN = 64
 
 #: Descriptors that no connection may take, whatever the limit: the process's own, and a few files.
-RESERVED = 64
+RESERVED_DESCRIPTORS = 64
 
 #: Bytes of unfinished heads that all connections may keep together.
-MAX_UNFINISHED = 64 * 1024 * 1024
+MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
 
-#: Seconds between two words of the log on the same trouble...
-SILENCE = 60.0
-#: ...and until accepting is tried again, where it failed.
-AGAIN = 0.5
+#: Seconds between two lines of the log on the same trouble...
+REPEAT_WARNING_SECONDS = 60.0
+#: ...and until accepting is tried again after it failed.
+RETRY_ACCEPT_SECONDS = 0.5
 
 
 class Listener:
-    """The sockets on which `server` is reached. `excused`: is this request one that is watched by others?"""
+    """The sockets on which `server` is reached; what all its connections share.
+
+    `has_watchdog` tells whether a request is a transfer under way, which is watched elsewhere.
+    """
 
     def __init__(
         self,
@@ -55,27 +61,27 @@ class Listener:
         config: Config,
         *,
         tls: ssl.SSLContext | None,
-        excused: Callable[[web.BaseRequest], bool],
+        has_watchdog: Callable[[web.BaseRequest], bool],
     ) -> None:
         self._server = server
         self._config = config
         self._tls = tls
-        self._excused = excused
+        self._has_watchdog = has_watchdog
         self.max_head_size = config.max_head_size
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         # A transfer has a connection and a file, each with a descriptor.
-        self._most = max(1, min(config.max_connections, (limit - RESERVED) // 2))
+        self._max_connections = max(1, min(config.max_connections, (limit - RESERVED_DESCRIPTORS) // 2))
         # One address leaves some of them to others.
-        self._most_of_one = max(1, min(config.max_connections_per_address, self._most * 7 // 8))
-        self._unfinished = 0
+        self._max_per_address = max(1, min(config.max_connections_per_address, self._max_connections * 7 // 8))
+        self._unfinished_bytes = 0
         self._connections: set[Connection] = set()
         self._number = 0  # of connections, those included whose TLS has just begun
-        self._of: Counter[str] = Counter()
+        self._number_by_address: Counter[str] = Counter()
         self._sockets: list[socket.socket] = []
         self._accepting = False
-        self._beginning: set[asyncio.Task[None]] = set()
-        self._said: dict[str, float] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._warned_at: dict[str, float] = {}
+        self._watch_task: asyncio.Task[None] | None = None
 
     async def open(self, host: str, port: int) -> int:
         """Listen on all addresses of `host`; return the port. Raises OSError."""
@@ -91,36 +97,36 @@ class Listener:
                     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 sock.bind((address[0], port, *address[2:]))
                 port = sock.getsockname()[1]
-                sock.listen(BACKLOG)
+                sock.listen(BACKLOG_CONNECTIONS)
         except BaseException:
             self._close_sockets()
             raise
-        self._accept_more()
-        self._watching = asyncio.create_task(self._watch())
+        self._start_accepting()
+        self._watch_task = asyncio.create_task(self._watch())
         return port
 
-    def _accept_more(self) -> None:
+    def _start_accepting(self) -> None:
         if not self._accepting and self._sockets:
             self._accepting = True
             for sock in self._sockets:
                 asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
 
-    def _accept_no_more(self) -> None:
+    def _stop_accepting(self) -> None:
         if self._accepting:
             self._accepting = False
             for sock in self._sockets:
                 asyncio.get_running_loop().remove_reader(sock.fileno())
 
     async def close(self) -> None:
-        """Accept no more, and let go of those that are in the middle of beginning."""
-        if self._watching is not None:
-            self._watching.cancel()
-        self._accept_no_more()
+        """Accept no more, and drop the connections that have not got through their handshake."""
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+        self._stop_accepting()
         self._close_sockets()
-        for task in self._beginning:
+        for task in self._handshakes:
             task.cancel()
-        if self._beginning:
-            await asyncio.wait(self._beginning)
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
 
     def _close_sockets(self) -> None:
         for sock in self._sockets:
@@ -128,33 +134,33 @@ class Listener:
         self._sockets.clear()
 
     def _accept(self, sock: socket.socket) -> None:
-        for _ in range(AT_ONCE):
-            if self._number >= self._most:
-                self._say("all %d connections that may be are taken; others wait", self._most)
-                self._accept_no_more()
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._number >= self._max_connections:
+                self._warn("all %d connections that may be are taken; others wait", self._max_connections)
+                self._stop_accepting()
                 return
             try:
                 accepted, peer = sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self._say("no connection can be accepted: %s", error.strerror)
-                self._accept_no_more()
-                asyncio.get_running_loop().call_later(AGAIN, self._accept_more)
+                self._warn("no connection can be accepted: %s", error.strerror)
+                self._stop_accepting()
+                asyncio.get_running_loop().call_later(RETRY_ACCEPT_SECONDS, self._start_accepting)
                 return
             address = str(peer[0])
-            if self._of[address] >= self._most_of_one:
+            if self._number_by_address[address] >= self._max_per_address:
                 accepted.close()
-                self._say("%s has as many connections as one address may have", address)
+                self._warn("%s has as many connections as one address may have", address)
                 continue
             self._number += 1
-            self._of[address] += 1
+            self._number_by_address[address] += 1
             accepted.setblocking(False)
-            task = asyncio.create_task(self._begin(accepted, address))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            task = asyncio.create_task(self._begin_connection(accepted, address))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
 
-    async def _begin(self, accepted: socket.socket, address: str) -> None:
+    async def _begin_connection(self, accepted: socket.socket, address: str) -> None:
         connection = Connection(self._server, self)
         connection.address = address
         self._connections.add(connection)
@@ -163,35 +169,35 @@ class Listener:
         except (OSError, ssl.SSLError, asyncio.CancelledError) as error:
             with contextlib.suppress(OSError):
                 accepted.close()
-            self.lost(connection)
+            self.forget(connection)
             if isinstance(error, asyncio.CancelledError):
                 raise
 
-    def _say(self, text: str, *facts: object) -> None:
+    def _warn(self, text: str, *facts: object) -> None:
         now = time.monotonic()
-        if now - self._said.get(text, -SILENCE) >= SILENCE:
-            self._said[text] = now
+        if now - self._warned_at.get(text, -REPEAT_WARNING_SECONDS) >= REPEAT_WARNING_SECONDS:
+            self._warned_at[text] = now
             logger.warning(text, *facts)
 
-    # For connections.
+    # For connections (`ConnectionLimits`).
 
-    def keeps(self, more: int) -> bool:
-        """See ``connection.Bounds``."""
-        self._unfinished += more
-        return self._unfinished <= MAX_UNFINISHED
+    def count_unfinished(self, more: int) -> bool:
+        """See `ConnectionLimits`."""
+        self._unfinished_bytes += more
+        return self._unfinished_bytes <= MAX_UNFINISHED_BYTES
 
-    def lost(self, connection: Connection) -> None:
-        """See ``connection.Bounds``."""
+    def forget(self, connection: Connection) -> None:
+        """See `ConnectionLimits`."""
         if connection not in self._connections:
             return
         self._connections.discard(connection)
         self._number -= 1
-        self._of[connection.address] -= 1
-        if not self._of[connection.address]:
-            del self._of[connection.address]
-        self._accept_more()
+        self._number_by_address[connection.address] -= 1
+        if not self._number_by_address[connection.address]:
+            del self._number_by_address[connection.address]
+        self._start_accepting()
 
-    # Answers that nobody reads.
+    # Answers that their clients do not take.
 
     async def _watch(self) -> None:
         while True:
@@ -204,25 +210,24 @@ class Listener:
     def _look_at(self, connection: Connection) -> None:
         transport, request = connection.transport, connection.answering
         waiting = transport is not None and transport.get_write_buffer_size()
-        if transport is None or not waiting or (request is not None and self._excused(request)):
+        if transport is None or not waiting or (request is not None and self._has_watchdog(request)):
             connection.progress = None
             return
         now, taken = time.monotonic(), acknowledged_bytes(transport) or -waiting
-        if connection.progress is None:
-            connection.progress = (taken, now, taken, now)
-        moved, moved_at, began, began_at = connection.progress
-        if taken != moved:
-            moved, moved_at = taken, now
-        config = self._config
-        slow = now - began_at >= config.min_rate_window
-        if now - moved_at >= config.idle_timeout or (slow and taken - began < config.min_rate * (now - began_at)):
+        seen = connection.progress or AnswerProgress(taken, now, taken, now)
+        if taken != seen.taken:
+            seen = seen._replace(taken=taken, moved_at=now)
+        config, seconds = self._config, now - seen.window_began
+        is_over = seconds >= config.min_rate_window
+        too_slow = is_over and taken - seen.window_taken < config.min_rate * seconds
+        if now - seen.moved_at >= config.idle_timeout or too_slow:
             logger.info("a client takes nothing of its answer, or too little; its connection ends")
             transport.abort()
             return
-        connection.progress = (moved, moved_at, *((taken, now) if slow else (began, began_at)))
+        connection.progress = seen._replace(window_taken=taken, window_began=now) if is_over else seen
 
     async def flush(self, seconds: float) -> None:
-        """Give answers that are under way so long to be taken; whoever has not taken theirs then is let go."""
+        """Wait up to so many seconds until clients have taken their answers; then abort what has not been taken."""
         until = time.monotonic() + seconds
         while (waiting := self._unsent()) and time.monotonic() < until:  # noqa: ASYNC110 - nobody tells when that is
             await asyncio.sleep(0.05)

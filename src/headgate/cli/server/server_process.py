@@ -84,7 +84,7 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
     )
     await runner.setup()
     assert runner.server is not None
-    listener = Listener(runner.server, config, tls=tls, excused=_is_watched)
+    listener = Listener(runner.server, config, tls=tls, has_watchdog=_is_watched)
     try:
         try:
             port = await listener.open(options.host, options.port)
