@@ -19,26 +19,24 @@ MAY = {
     "lowlevel": {"errors"},
     "config": {"errors"},
     "names": {"errors"},
-    "units": set(),
     "wire": {"errors"},
     "jobs": {"errors", "lowlevel"},
     "events": {"jobs"},
     "cluster": {"errors", "jobs", "events"},
-    "storage": {"errors", "config", "names", "lowlevel", "units"},
-    "transfer": {"errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "storage"},
+    "storage": {"errors", "config", "names", "lowlevel"},
+    "transfer": {"errors", "lowlevel", "config", "names", "wire", "jobs", "events", "storage"},
     "resumable": {
-        *("errors", "lowlevel", "units", "config", "names", "wire", "jobs", "events", "cluster", "storage", "transfer")
+        *("errors", "lowlevel", "config", "names", "wire", "jobs", "events", "cluster", "storage", "transfer")
     },
     "web": {
-        *("errors", "lowlevel", "config", "names", "units", "wire", "jobs", "events", "cluster"),
+        *("errors", "lowlevel", "config", "names", "wire", "jobs", "events", "cluster"),
         *("storage", "transfer", "resumable"),
     },
     "app": {"errors", "lowlevel", "config", "jobs", "events", "cluster", "storage", "transfer", "resumable", "web"},
     "http1": {"errors", "lowlevel", "config", "transfer"},
-    "cli": {"errors", "config", "names", "units", "web", "app", "http1"},
-    "early": set(),
+    "cli": {"errors", "config", "names", "web", "app", "http1"},
     "__init__": {
-        *("early", "errors", "lowlevel", "config", "names", "jobs", "events", "cluster", "storage", "transfer", "web"),
+        *("errors", "lowlevel", "config", "names", "jobs", "events", "cluster", "storage", "transfer", "web"),
         "app",
     },
     "__main__": {"cli"},

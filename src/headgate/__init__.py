@@ -3,7 +3,7 @@
 This is the one door: what is not in ``__all__`` is not promised.
 """
 
-import headgate.early  # noqa: F401 - first: what it does is for while the others are loaded
+import headgate.lowlevel.early_interrupt  # noqa: F401 - first: what it does is for while the others are loaded
 from headgate.app import EVENTS, JOBS, create_app
 from headgate.cluster import (
     Command,

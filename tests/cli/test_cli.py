@@ -7,7 +7,7 @@ import pytest
 
 from headgate.cli import main
 from headgate.cli.value_parsers import parse_port, parse_size
-from headgate.web.middleware.auth import Tokens
+from headgate.web.middleware.tokens import Tokens
 
 
 @pytest.mark.parametrize(

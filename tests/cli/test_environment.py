@@ -12,7 +12,7 @@ import pytest
 from e2e.client.test_client import run
 from e2e.conftest import curl, running
 from e2e.serve.test_serve import headgate
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 from support import PATIENCE, eventually
 
 

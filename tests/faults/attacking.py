@@ -16,7 +16,7 @@ from pathlib import Path
 from e2e.conftest import Process, running
 from faults.clients import RawClient, connected, head
 from faults.memory import raise_descriptor_limit
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 
 #: Seconds of an attack at most, its server's start and end included.
 LONGEST = 120.0

@@ -42,7 +42,7 @@ BEGINNINGS = {
     "ietf": ("?1", "?1;a=", "1", "1;a="),
     "parameters": ("a/b", 'a;b="', "a;b=", "a;b*=utf-8''", "a; b=c"),
     "ranges": ("bytes=", "bytes=0-", "bytes"),
-    "structured_fields": ("?1", "?1;a", "?1;a=", '?1;a="', "1", "1;a=", "-"),
+    "structured_fields": ("?1", "?1;a", "?1;a=", '?1;a="', "1", "1;a=", "-", "a=", 'a="', "a=:"),
     "tus": ("partial", "final;", "final;http://h/", "sha1 ", "a ", "1"),
 }
 

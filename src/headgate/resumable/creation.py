@@ -20,12 +20,12 @@ from headgate.config import Config, OnConflict
 from headgate.errors import JobIdTaken, NameTaken, TooLarge, UploadGone, UploadNotFound
 from headgate.jobs import JobRegistry
 from headgate.lowlevel.cancellation import uninterrupted
+from headgate.lowlevel.readable_size import readable
 from headgate.resumable.active_uploads import keys_of
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import NewUpload, Protocol, Record
 from headgate.resumable.upload import Upload
 from headgate.storage import ExpectedSize, PartialFile, Storage
-from headgate.units import readable
 
 __all__ = ["Creation", "Find"]
 

@@ -25,13 +25,13 @@ from headgate.errors import (
 )
 from headgate.events import EventBus
 from headgate.jobs import State
+from headgate.lowlevel.readable_size import readable
 from headgate.resumable.parts import Parts
 from headgate.resumable.record import Outcome
 from headgate.resumable.upload import Upload
 from headgate.storage import ExpectedSize
 from headgate.transfer.inbound.approval import OnReceived, ReceivedFile, approve_and_finish
 from headgate.transfer.inbound.published_event import published_event
-from headgate.units import readable
 from headgate.wire.digest_fields import ALGORITHMS
 
 __all__ = ["Publisher"]

@@ -32,11 +32,11 @@ from headgate.errors import (
 )
 from headgate.jobs import JobInfo, Lease, ResumableJob
 from headgate.lowlevel.cancellation import uninterrupted
+from headgate.lowlevel.readable_size import readable
 from headgate.resumable.append import Append, Sender
 from headgate.resumable.record import Record, read_record
 from headgate.resumable.write_body import write_body
 from headgate.storage import ExpectedSize, PartialFile
-from headgate.units import readable
 
 __all__ = ["Upload"]
 

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from headgate.errors import QuotaExceeded, StorageFull
-from headgate.units import readable
+from headgate.lowlevel.readable_size import readable
 
 __all__ = ["Account", "Census", "Ledger", "Possession", "Possessions"]
 

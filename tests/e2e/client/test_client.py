@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from e2e.conftest import curl, running
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 from support import PATIENCE, eventually
 
 MIB = 1024 * 1024

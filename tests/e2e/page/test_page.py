@@ -19,7 +19,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import async_playwright, expect
 
 from e2e.conftest import QUIET, running
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 from support import eventually, require
 
 MIB = 1024 * 1024

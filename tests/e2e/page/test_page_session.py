@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from e2e.conftest import running
 from e2e.page import test_page as pages
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 
 MIB = 1024 * 1024
 

@@ -19,7 +19,7 @@ from yarl import URL
 
 from e2e.conftest import Process, curl, running
 from e2e.npm import install, node, run
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 from proxy import Proxy, at_random, breaking, every
 from support import eventually
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from e2e.conftest import curl, running
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 from support import PATIENCE
 
 NOTHING = hashlib.sha256(b"").hexdigest()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headgate.web.exports.range_selection import EXPORT_HEADERS
+from headgate.web.exports.export_headers import EXPORT_HEADERS
 from support import serving
 
 
@@ -11,21 +11,28 @@ async def rows():
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "type_"),
+    ("method", "path", "body", "headers", "own"),
     [
-        ("GET", "/files/f", None, None),
-        ("HEAD", "/files/f", None, None),
-        ("POST", "/export", {"filename": "rows"}, None),
-        ("POST", "/export", {"filenames": ["f", "f2"]}, "application/zip"),
+        ("GET", "/files/f", None, {}, {}),
+        ("GET", "/files/f", None, {"Range": "bytes=1-2"}, {}),
+        ("GET", "/files/f", None, {"Range": "bytes=0-0,2-2"}, {"Content-Type"}),
+        ("HEAD", "/files/f", None, {}, {}),
+        ("GET", "/files/rows", None, {}, {}),
+        ("HEAD", "/files/rows", None, {}, {}),
+        ("POST", "/export", {"filename": "f"}, {}, {}),
+        ("POST", "/export", {"filename": "rows"}, {}, {}),
+        ("POST", "/export", {"filenames": ["f", "f2"]}, {}, {"Content-Type"}),
     ],
-    ids=["stored", "head", "generated", "zip"],
+    ids=["get", "range", "ranges", "head", "get-rows", "head-rows", "export", "export-rows", "zip"],
 )
-async def test_every_export_carries_the_headers_of_all(root, method, path, body, type_):
-    """Stored, generated, zipped and HEAD alike; a zip says its own type."""
+async def test_every_export_carries_the_headers_of_all(root, method, path, body, headers, own):
+    """Stored, in ranges, generated, zipped and HEAD alike; what has a type of its own says that instead."""
     async with serving(root, exports={"rows": rows}) as server:
         for name in ("f", "f2"):
-            (root / name).write_bytes(b"x")
-        async with server.client.request(method, server.url + path, json=body) as response:
-            assert response.status == 200
-            expected = EXPORT_HEADERS | ({} if type_ is None else {"Content-Type": type_})
+            (root / name).write_bytes(b"xyz")
+        async with server.client.request(method, server.url + path, json=body, headers=headers) as response:
+            assert response.status in (200, 206)
+            expected = {name: value for name, value in EXPORT_HEADERS.items() if name not in own}
             assert {name: response.headers[name] for name in expected} == expected
+            assert response.headers["Content-Disposition"].startswith("attachment")
+            assert all(response.headers[name] != EXPORT_HEADERS[name] for name in own)

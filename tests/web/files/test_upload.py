@@ -4,11 +4,14 @@ import asyncio
 import errno
 import json
 import os
+from dataclasses import replace
 from uuid import uuid4
 
 import aiohttp
 import pytest
 
+from headgate.app import local_storage
+from headgate.config import Config
 from headgate.jobs import State
 from headgate.storage.local.incoming.stage import LocalStage
 from support import BOUNDARY, END, FORM, HeldUpload, as_user, eventually, form, part, serving, token_users
@@ -413,3 +416,26 @@ async def test_nobody_is_watched_after_the_end(server, monkeypatch):
     monkeypatch.setattr(loop, "call_later", call_later)
     await server.upload("a", b"x")
     assert [handle.cancelled() for handle in looks] == [True]
+
+
+class OneAtATime:
+    """The storage `of`, which publishes one file of a stage, and not several together."""
+
+    def __init__(self, of):
+        self._of = of
+        self.capabilities = replace(of.capabilities, max_files_per_stage=1)
+
+    def __getattr__(self, name):
+        return getattr(self._of, name)
+
+
+async def test_no_more_files_are_taken_than_the_storage_publishes_together(root):
+    """A form with one more is refused with 413, and no file of it is published or left staged."""
+    storage = OneAtATime(local_storage(Config(root=root)))
+    async with serving(root, storage=storage) as server:
+        for files, status in (("a",), 201), (("b", "c"), 413):
+            body = form(*(part(name, b"x" * 1000) for name in files))
+            async with server.client.post(server.url + "/upload", data=body, headers=FORM) as response:
+                assert response.status == status, await response.text()
+        assert list(server.published()) == ["a"]
+        assert server.staged() == []

@@ -154,13 +154,13 @@ async def test_tokens_are_compared_in_constant_time_against_all(monkeypatch):
     """As many comparisons for the first as for the last, and for none."""
     from types import SimpleNamespace
 
-    from headgate.web.middleware import auth
+    from headgate.web.middleware import tokens as tokens_module
 
     compared = []
-    real = auth.hmac.compare_digest
-    monkeypatch.setattr(auth.hmac, "compare_digest", lambda a, b: compared.append(1) or real(a, b))
-    made = [auth.new_token(user) for user in ("a", "b", "c")]
-    tokens = auth.Tokens("\n".join(line for _, line in made))
+    real = tokens_module.hmac.compare_digest
+    monkeypatch.setattr(tokens_module.hmac, "compare_digest", lambda a, b: compared.append(1) or real(a, b))
+    made = [tokens_module.new_token(user) for user in ("a", "b", "c")]
+    tokens = tokens_module.Tokens("\n".join(line for _, line in made))
     for token, user in [*((token, line[0]) for token, line in made), ("none", None)]:
         compared.clear()
         found = tokens(SimpleNamespace(headers={"Authorization": f"Bearer {token}"}))

@@ -8,7 +8,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from headgate import ConfigError, User
 from headgate.errors import Forbidden
-from headgate.web.middleware.auth import Tokens, local_user, new_token
+from headgate.web.middleware.auth import local_user
+from headgate.web.middleware.tokens import Tokens, new_token
 from support import serving
 
 

@@ -7,7 +7,8 @@ import aiohttp
 import pytest
 
 import tus
-from headgate.web.middleware.auth import Tokens, local_user, new_token
+from headgate.web.middleware.auth import local_user
+from headgate.web.middleware.tokens import Tokens, new_token
 from raw import ask, request
 from support import FORM, file_form, serving
 

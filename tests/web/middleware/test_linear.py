@@ -18,7 +18,8 @@ from aiohttp import web
 
 from headgate import Config, create_app
 from headgate.errors import Forbidden
-from headgate.web.middleware.auth import Tokens, local_user
+from headgate.web.middleware.auth import local_user
+from headgate.web.middleware.tokens import Tokens
 
 #: It measures times.
 pytestmark = pytest.mark.alone

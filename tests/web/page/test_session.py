@@ -5,7 +5,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from headgate.web.middleware.auth import Tokens, new_token
+from headgate.web.middleware.tokens import Tokens, new_token
 from support import serving, token_users
 
 TOKEN, LINE = new_token("alice")

@@ -23,7 +23,7 @@ from headgate.cli.value_parsers import (
 )
 from headgate.config import Config, OnConflict
 from headgate.errors import ConfigError, StorageUnusable
-from headgate.web.middleware.auth import new_token
+from headgate.web.middleware.tokens import new_token
 
 __all__ = ["COMMANDS", "LIMITS", "main"]
 

@@ -24,7 +24,9 @@ from headgate.config import Config
 from headgate.errors import ConfigError
 from headgate.http1 import Listener
 from headgate.web.jobs.job_links import JOB
-from headgate.web.middleware.auth import Authenticate, Tokens, anonymous_user, is_loopback, local_user
+from headgate.web.middleware.auth import Authenticate, anonymous_user, local_user
+from headgate.web.middleware.origin import is_loopback
+from headgate.web.middleware.tokens import Tokens
 
 __all__ = ["ServeOptions", "serve", "settle_memory"]
 

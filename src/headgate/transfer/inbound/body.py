@@ -15,10 +15,10 @@ from aiohttp import web
 from headgate.errors import Disconnected, MalformedTransfer, TooLarge
 from headgate.lowlevel.aiohttp_internals import drain_buffered
 from headgate.lowlevel.page_memory import Data, PageBuffer
+from headgate.lowlevel.readable_size import readable
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.direct import direct_reader
 from headgate.transfer.watchdog import ClientWait
-from headgate.units import readable
 
 __all__ = ["Body"]
 

@@ -19,13 +19,13 @@ from aiohttp import hdrs, web
 from headgate.config import Config, OnConflict
 from headgate.errors import MalformedBody, TooLarge, UnsupportedMedia
 from headgate.lowlevel.page_memory import Data
+from headgate.lowlevel.readable_size import readable
 from headgate.storage import ExpectedSize
 from headgate.transfer.digester import REPR_DIGEST, Digester
 from headgate.transfer.inbound.content import check_whole
 from headgate.transfer.inbound.incoming import parse_on_conflict
 from headgate.transfer.inbound.part_reader import FormBody, FormParts, PartReader
 from headgate.transfer.watchdog import ClientWait
-from headgate.units import readable
 from headgate.wire.digest_fields import parse_wish
 from headgate.wire.fields import field_value
 from headgate.wire.parameters import parse_parameters
@@ -63,9 +63,11 @@ class FormSource:
     already tell. Digests that come with the request are held against the whole body (RFC 9530, 2 and 3: the form is the
     content), those that come with a part against its file. Where there is one file, a Repr-Digest of the request may be
     that file's: it is the digest that a client has at hand, and no other bytes have it.
+
+    `max_files`: the most files that it may have; the caller also knows what the storage can publish together.
     """
 
-    def __init__(self, request: web.Request, config: Config) -> None:
+    def __init__(self, request: web.Request, config: Config, *, max_files: int) -> None:
         check_whole(request)
         media_type, parameters = parse_parameters(request.headers.get(hdrs.CONTENT_TYPE, ""))
         if media_type != "multipart/form-data":
@@ -80,6 +82,7 @@ class FormSource:
         #: Values of the form's fields that are no files, as far as they have been read; the last of each name.
         self.fields: dict[str, str] = {}
         self._config = config
+        self._max_files = max_files
         self._digester = Digester.expecting(request.headers)
         self._first_file = Digester.expecting(request.headers, fields=[REPR_DIGEST])
         self._wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
@@ -140,8 +143,8 @@ class FormSource:
                 raise UnsupportedMedia(f"A part may not have the transfer encoding {encoding!r}.")
             if parameters.get("filename"):  # whatever its disposition: some clients send attachments, as mail has them
                 files += 1
-                if files > self._config.max_files:
-                    raise TooLarge(f"An upload may have {self._config.max_files} files.")
+                if files > self._max_files:
+                    raise TooLarge(f"An upload may have {self._max_files} files.")
                 yield self._file(parameters["filename"], part, first=files == 1)
                 assert part.at_eof(), "a file must be read to its end"
             else:

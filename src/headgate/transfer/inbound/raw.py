@@ -7,12 +7,12 @@ from aiohttp import web
 from headgate.config import Config, OnConflict
 from headgate.errors import TooLarge
 from headgate.lowlevel.page_memory import Data
+from headgate.lowlevel.readable_size import readable
 from headgate.storage import ExpectedSize
 from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_whole
 from headgate.transfer.watchdog import ClientWait
-from headgate.units import readable
 from headgate.wire.digest_fields import parse_wish
 from headgate.wire.fields import field_value
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from headgate.config import Config, OnConflict
 from headgate.errors import InvalidOption, NameTaken, NoFiles, TooLarge
 from headgate.jobs import Job
+from headgate.lowlevel.readable_size import readable
 from headgate.names import check_name
 from headgate.storage import NO_PRECONDITION, Precondition, Stage
 from headgate.transfer.inbound.approval import OnReceived, ReceivedFile, approve_and_finish
 from headgate.transfer.inbound.incoming import BodySource
 from headgate.transfer.throttled_write import write_throttled
-from headgate.units import readable
 
 __all__ = ["UploadRules", "receive"]
 

@@ -23,9 +23,10 @@ from headgate.transfer.outbound.stored import send_stored
 from headgate.transfer.outbound.zipped import Zipped
 from headgate.transfer.watchdog import ClientWait, Watchdog, bytes_taken
 from headgate.web.expect import deferred
+from headgate.web.exports.export_headers import export_headers
 from headgate.web.exports.export_request import ExportRequest, read_export_request
 from headgate.web.exports.file_digests import Digests
-from headgate.web.exports.range_selection import EXPORT_HEADERS, RangeSelection
+from headgate.web.exports.range_selection import RangeSelection
 from headgate.web.files.preconditions import is_known, validators
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_links import JOB, job_headers
@@ -34,15 +35,11 @@ from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse
 from headgate.wire.digest_fields import format_digests, parse_wish
 from headgate.wire.fields import field_value
-from headgate.wire.parameters import attachment
 
 __all__ = ["Export", "ExportRoutes", "checked_exports"]
 
 #: What a zip is called: the files in it have names enough.
 ZIP_NAME = "files.zip"
-
-#: nginx is to hand on what comes, as it comes: what it has buffered nobody can pause or take back.
-UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 #: A generated export: an async generator function of bytes, or a function that says by its annotation that it returns
 #: an async iterator of them. It is called with the request if it takes an argument.
@@ -156,7 +153,7 @@ class ExportRoutes:
 
     async def head(self, request: web.Request, name: str) -> web.StreamResponse:
         """What `give` would say of it, without a job."""
-        headers = EXPORT_HEADERS | {hdrs.CONTENT_DISPOSITION: attachment(name)}
+        headers = export_headers(name)
         if name in self._exports:
             return web.Response(headers=headers)
         async with await self._storage.open(name) as source:
@@ -193,7 +190,4 @@ class ExportRoutes:
     @staticmethod
     def _response(request: web.Request, job: Job, name: str) -> web.StreamResponse:
         request[JOB] = job
-        headers = (
-            EXPORT_HEADERS | job_headers(request, job) | {hdrs.CONTENT_DISPOSITION: attachment(name), **UNBUFFERED}
-        )
-        return web.StreamResponse(headers=headers)
+        return web.StreamResponse(headers=export_headers(name) | job_headers(request, job))

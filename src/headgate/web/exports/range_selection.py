@@ -9,21 +9,12 @@ from aiohttp import hdrs
 from multidict import MultiMapping
 
 from headgate.transfer.outbound.stored import Piece
+from headgate.web.exports.export_headers import EXPORT_HEADERS
 from headgate.wire.conditions import Validators, range_holds
 from headgate.wire.fields import field_value
 from headgate.wire.ranges import ByteRange, parse_range
 
-__all__ = ["EXPORT_HEADERS", "RangeSelection"]
-
-_TYPE = "application/octet-stream"
-
-#: The headers of all exports, whole or in ranges, stored, generated or zipped, and of HEAD: a header that all of them
-#: are to have is added here. An uploaded page must never run as one of the server's own: it is saved, not shown; and if
-#: a browser shows it all the same, it is powerless.
-EXPORT_HEADERS = {
-    hdrs.CONTENT_TYPE: _TYPE,
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-}
+__all__ = ["RangeSelection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +53,4 @@ class RangeSelection:
 
 def _part_head(boundary: str, range_: ByteRange, size: int) -> bytes:
     place = f"{hdrs.CONTENT_RANGE}: {range_.content_range(size)}"
-    return f"\r\n--{boundary}\r\n{hdrs.CONTENT_TYPE}: {_TYPE}\r\n{place}\r\n\r\n".encode()
+    return f"\r\n--{boundary}\r\n{hdrs.CONTENT_TYPE}: {EXPORT_HEADERS[hdrs.CONTENT_TYPE]}\r\n{place}\r\n\r\n".encode()

@@ -5,7 +5,6 @@ GET /files    GET, HEAD, DELETE /files/{name} (PUT is an upload)
 
 import re
 from collections.abc import Collection
-from typing import Any
 
 from aiohttp import web
 
@@ -17,12 +16,13 @@ from headgate.names import check_name
 from headgate.storage import Cursor, Entry, SortKey, Storage
 from headgate.web.expect import deferred
 from headgate.web.exports.export_routes import ExportRoutes
+from headgate.web.files.file_json import listed_file_json
 from headgate.web.files.preconditions import requested_precondition
 from headgate.web.files.url_names import FILE_PATH, name_in_path, text_in_query
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.middleware.auth import USER
-from headgate.web.responses import LingeringResponse, json_response, rfc3339
+from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["FileRoutes"]
 
@@ -46,7 +46,7 @@ class FileRoutes:
         self._bus = bus
         self._reserved = frozenset(generated)
         self._turns = FairSemaphore(LISTINGS_AT_ONCE)
-        self._generated = [_json(name, None) for name in sorted(generated)]
+        self._generated = [listed_file_json(name, None) for name in sorted(generated)]
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/files", self.list, expect_handler=deferred)
@@ -64,7 +64,7 @@ class FileRoutes:
             entries = await self._storage.list(cursor, limit + 1, sort_key, descending=descending)
         more = len(entries) > limit
         # A file that somebody put under the name of a generated export cannot be asked for.
-        files = [_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
+        files = [listed_file_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
         body = {
             "files": files if after else self._generated + files,
             "next": _format_cursor(entries[limit - 1], sort_key) if more else None,
@@ -122,13 +122,3 @@ def _parse_cursor(text: str, sort_key: SortKey) -> Cursor:
     if not _NUMBER.fullmatch(number) or (sort_key is SortKey.SIZE and number.startswith("-")):
         raise InvalidOption("after must be what next was.")
     return int(number), check_name(name).encode()
-
-
-def _json(name: str, entry: Entry | None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "size": None if entry is None else entry.size,
-        "modified_at": None if entry is None else rfc3339(entry.modified_at),
-        "etag": None if entry is None else entry.etag,
-        "generated": entry is None,
-    }

@@ -6,7 +6,6 @@ POST /upload    DELETE /upload/terminate    PUT /files/{name}
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -25,6 +24,7 @@ from headgate.transfer.inbound.raw import RawSource
 from headgate.transfer.inbound.receive import UploadRules, receive
 from headgate.transfer.watchdog import Watchdog
 from headgate.web.expect import deferred, send_continue
+from headgate.web.files.file_json import uploaded_file_json
 from headgate.web.files.preconditions import requested_precondition, validators
 from headgate.web.files.url_names import FILE_PATH, name_in_path
 from headgate.web.jobs.job_ids import requested_job_id
@@ -33,10 +33,9 @@ from headgate.web.jobs.job_links import JOB, job_headers, job_url
 from headgate.web.jobs.job_routes import terminate_own
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_response
-from headgate.wire.digest_fields import format_digests
 from headgate.wire.fields import field_value
 
-__all__ = ["UploadRoutes", "file_json", "requested_on_conflict"]
+__all__ = ["UploadRoutes", "requested_on_conflict"]
 
 
 class UploadRoutes:
@@ -64,6 +63,8 @@ class UploadRoutes:
         self._bus = bus
         self._rules = rules
         self._resumable_handler = resumable_handler
+        #: All files of a form are published together, or none (G3): no more than the storage can.
+        self._max_files = min(config.max_files, storage.capabilities.max_files_per_stage)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/upload", self.upload, expect_handler=deferred)
@@ -75,9 +76,9 @@ class UploadRoutes:
         resumable = self._resumable_handler(request)
         if resumable is not None:
             return await resumable(request)
-        form = FormSource(request, self._config)
+        form = FormSource(request, self._config, max_files=self._max_files)
         job, files = await self._take(request, form, on_conflict=requested_on_conflict(request, self._config))
-        body = job_json(job.info()) | {"files": [file_json(file) for file in files]}
+        body = job_json(job.info()) | {"files": [uploaded_file_json(file) for file in files]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job)}
         return json_response(body, status=201, headers=headers)
 
@@ -98,7 +99,9 @@ class UploadRoutes:
         assert file.published is not None
         status = 200 if file.published.replaced else 201
         headers = job_headers(request, job) | validators(file.published.entry).headers()
-        return json_response(job_json(job.info()) | {"files": [file_json(file)]}, status=status, headers=headers)
+        return json_response(
+            job_json(job.info()) | {"files": [uploaded_file_json(file)]}, status=status, headers=headers
+        )
 
     async def _take(
         self,
@@ -128,12 +131,6 @@ class UploadRoutes:
 
     async def terminate(self, request: web.Request) -> LingeringResponse:
         return await terminate_own(request, self._directory, Kind.UPLOAD, NothingUploading)
-
-
-def file_json(file: ReceivedFile) -> dict[str, Any]:
-    # In the body: a Repr-Digest header would speak of this answer, not of the files (RFC 9530, 3).
-    digest = {"repr_digest": format_digests(file.digests)} if file.digests else {}
-    return {"name": file.name, "size": file.size} | digest
 
 
 def requested_on_conflict(request: web.Request, config: Config) -> OnConflict:

@@ -10,7 +10,9 @@ from headgate.errors import MalformedRequest, Unauthorized
 from headgate.web.expect import deferred
 from headgate.web.jobs.job_links import public_path
 from headgate.web.json_body import parse_json, read_text
-from headgate.web.middleware.auth import Authenticate, Tokens, User, check_origin, cookie_name, identify
+from headgate.web.middleware.auth import Authenticate, User, identify
+from headgate.web.middleware.origin import check_origin
+from headgate.web.middleware.tokens import Tokens, cookie_name
 from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["SESSION_ROUTES", "SessionRoutes"]

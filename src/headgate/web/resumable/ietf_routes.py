@@ -27,7 +27,8 @@ from headgate.transfer.inbound.approval import ReceivedFile
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_content, media_type
 from headgate.web.expect import deferred
-from headgate.web.files.upload_routes import file_json, requested_on_conflict
+from headgate.web.files.file_json import uploaded_file_json
+from headgate.web.files.upload_routes import requested_on_conflict
 from headgate.web.files.url_names import name_in_query
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
@@ -160,7 +161,7 @@ class IetfRoutes:
         outcome, job = upload.record.outcome, upload.info()
         assert outcome is not None
         file = ReceivedFile(outcome.name, outcome.size, outcome.digests)
-        body = job_json(job) | {"files": [file_json(file)]}
+        body = job_json(job) | {"files": [uploaded_file_json(file)]}
         headers = job_headers(request, job) | {hdrs.LOCATION: job_url(request, job), OFFSET: str(outcome.size)}
         return json_response(body, status=201, headers=headers | dialect.completeness(True))
 

@@ -29,11 +29,11 @@ from headgate.errors import (
     UploadLocked,
 )
 from headgate.events import EventBus, FileDeleted
+from headgate.lowlevel.readable_size import readable
 from headgate.resumable import Append, Protocol, ResumableUploads, Upload
 from headgate.storage import Precondition, Storage
 from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_coding, media_type
-from headgate.units import readable
 from headgate.web.expect import deferred, send_continue
 from headgate.web.jobs.job_access import requesting_actor
 from headgate.web.jobs.job_ids import requested_job_id
