@@ -1,4 +1,4 @@
-"""create_app(): the composition root, the only file that knows every room."""
+"""create_app(): the composition root. It makes one of everything and connects them; no other file knows every room."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -41,7 +41,7 @@ JOBS = web.AppKey("headgate.jobs", JobDirectory)
 #: The jobs of this process, for the code that runs the server.
 REGISTRY = web.AppKey("headgate.registry", JobRegistry)
 
-#: Where it listens to the events of an application: ``app[headgate.EVENTS]``.
+#: Where the embedding service subscribes to the events of an application: ``app[headgate.EVENTS]``.
 EVENTS = web.AppKey("headgate.events", EventBus)
 
 
@@ -54,7 +54,7 @@ def create_app(
     exports: Mapping[str, Export] | None = None,
     on_received: OnReceived | None = None,
 ) -> web.Application:
-    """An application that takes uploads and gives out exports, each as a job that its owner can terminate.
+    """An application of uploads and exports, each of which is a job that its owner can pause, slow and terminate.
 
     Serve it alone or mount it with ``add_subapp`` under any prefix, as often as wanted; nothing is global.
 
@@ -70,8 +70,8 @@ def create_app(
     - `on_received(job, files)` is awaited after the last byte and before anything is published. Raising refuses the
       upload (422, with the exception's message; any HeadgateError keeps its own status). It is cancelled by terminate.
 
-    Raises ConfigError or InvalidName for what cannot stand, ConfigError for an aiohttp that headgate does not know. The
-    application's startup raises StorageUnusable.
+    Raises ConfigError or InvalidName for an argument that is not valid, and ConfigError for a version of aiohttp whose
+    internals are not those that headgate uses. The startup of the application raises StorageUnusable.
     """
     check_aiohttp()
     config = config or Config()
@@ -123,7 +123,7 @@ def create_app(
     app.router.register_resource(Fallback(app.router))
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:  # whatever fails, what had begun before it is closed
+        async with AsyncExitStack() as stack:  # if one fails to start, those before it are closed
             jobs.open()
             for room in (storage, resumable):
                 await room.start()
@@ -145,6 +145,7 @@ def create_app(
 
 
 def local_storage(config: Config) -> LocalStorage:
+    """The storage in the directory ``config.root``, with the quotas of `config`."""
     ledger = Ledger(quota=config.quota, quota_per_owner=config.quota_per_owner, min_free=config.min_free)
     return LocalStorage(
         Path(config.root),
@@ -157,6 +158,6 @@ def local_storage(config: Config) -> LocalStorage:
 
 
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:
-    """No answer of ours is to be guessed at."""
+    """An ``on_response_prepare``: no browser guesses a type, and no cache keeps an answer that does not allow it."""
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")

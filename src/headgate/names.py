@@ -1,6 +1,6 @@
-"""What a file may be called: one path segment, the same on every path, never silently changed.
+"""File names: one path segment, under the same rules in every protocol and on every storage.
 
-A name is refused (422) rather than repaired: whoever asks for ``../x`` should learn that, not find ``x``.
+A name that breaks them is refused (422) and never changed: a client that sends ``../x`` must not find ``x``.
 """
 
 import re
@@ -9,7 +9,7 @@ from headgate.errors import InvalidName
 
 __all__ = ["MAX_NAME_BYTES", "check_name", "numbered"]
 
-#: NAME_MAX of every Linux file system that matters, and of S3's segments in practice.
+#: The longest name, in bytes of UTF-8: NAME_MAX of the common Linux file systems.
 MAX_NAME_BYTES = 255
 
 
@@ -18,7 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_name(name: str) -> str:
-    """Return `name` if a file may be called so.
+    """Return `name` if a file may have it.
 
     Raises InvalidName for an empty name, ``.`` and ``..``, a leading dot (hidden files; ``.staging`` among them),
     ``/``, ``\\``, control characters (NUL included), text that is not valid Unicode, and more than 255 UTF-8 bytes.
@@ -40,12 +40,12 @@ def check_name(name: str) -> str:
     return name
 
 
-#: What tells the kind of a file, at the end of its name: it has no space, and an archive that was compressed has two.
+#: The suffix of a name, which tells its type; a compressed archive has two (``.tar.gz``). It contains no space.
 _SUFFIX = re.compile(r"(?<=[^.])(?:\.tar)?\.[^.\s]+\Z", re.IGNORECASE)
 
 
 def numbered(name: str, number: int) -> str:
-    """``numbered("report.tar.gz", 1)`` is ``"report (1).tar.gz"``; the stem is cut where that would be too long."""
+    """`name` with `number` before its suffix: ``"report (1).tar.gz"``; the stem is cut if that would be too long."""
     match = _SUFFIX.search(name)
     suffix = "" if match is None else match[0]
     mark = f" ({number})"

@@ -1,4 +1,4 @@
-"""The command line. ``serve`` and ``token`` come with the base install; what speaks to a server needs the extra cli."""
+"""The command line. ``serve`` and ``token`` come with the base install; the commands of a client need the extra cli."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in argument_parser.COMMANDS:
         return argument_parser.main(argv)
     try:
-        # Here, because a server needs none of it, and may not have it.
+        # Imported here: a server needs neither click nor rich, and may not have them.
         from headgate.cli.client import commands
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):

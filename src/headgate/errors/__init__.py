@@ -1,17 +1,19 @@
-"""Everything that headgate refuses or gives up, as one tree.
+"""All errors that headgate raises, as one tree.
 
-Rules of these rooms:
+An error has a stable ``code``, an HTTP ``status``, a ``title``, and a ``detail`` of the one case. Only
+``web/middleware/problems.py`` makes an answer of one; only the storage and the transfer rooms translate foreign
+exceptions (OSError, aiohttp's) into one.
 
-- They import nothing else. An error knows its stable ``code``, its HTTP ``status`` and its ``title``; only
-  ``web/problems.py`` turns one into a response, and only the storage and transfer seams turn foreign exceptions into
-  one.
-- ``detail`` is written for the person who meets it and is sent to clients: no paths, no internals.
-- A code, once released, keeps its meaning; clients switch on it.
+Rules of this room:
+
+- It imports nothing else of headgate.
+- A detail is written for the person who reads it, and is sent to clients: no paths, no internals.
+- A code, once released, keeps its meaning: clients decide by it.
 
 ::
 
     HeadgateError
-    ├── ConfigError                  a setting that cannot stand (never sent; raised at start)
+    ├── ConfigError                  a setting that is not allowed (never sent; raised at start)
     ├── StorageUnusable              a root on which the guarantees cannot be kept (never sent; raised at start)
     ├── ClientError                  the request is at fault
     │   ├── MalformedRequest         400 malformed-request
@@ -56,9 +58,9 @@ Rules of these rooms:
     │   ├── Superseded               409 superseded
     │   ├── Abandoned                409, with the code of what went wrong
     │   ├── Expired                  410 expired
-    │   ├── Disconnected             499 disconnected (nobody is left to read it)
+    │   ├── Disconnected             499 disconnected (never sent: the client is gone)
     │   └── ShuttingDown             503 shutdown
-    └── ServerError                  we are at fault, or the machine
+    └── ServerError                  the server or its machine is at fault
         ├── ExportFailed             500 export-failed
         ├── StorageFailed            500 storage-failed
         ├── Busy                     503 busy

@@ -1,6 +1,7 @@
-"""Ctrl-C while the command line's modules are still being loaded ends it without a word, as it ends other programs.
+"""Ctrl-C while the command line is still importing its modules ends it without a traceback.
 
-Python would show where in which module it was. A service that imports headgate is not concerned: only the command is.
+Python would show in which module it was. Only the command ``headgate`` is changed, not a service that imports it; so
+importing this module first has an effect, and it exports nothing.
 """
 
 import signal

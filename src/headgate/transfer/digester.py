@@ -1,4 +1,8 @@
-"""Digests of content, computed as it passes (RFC 9530). Nobody asked: nothing is computed."""
+"""Digests of content, computed as it passes (RFC 9530).
+
+A digest is computed if the client sent one to compare with, or asked for one; otherwise a `Digester` is false, and its
+user skips it.
+"""
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping
@@ -17,15 +21,16 @@ __all__ = ["REPR_DIGEST", "Digester"]
 CONTENT_DIGEST = "Content-Digest"
 REPR_DIGEST = "Repr-Digest"
 
-#: Bytes whose digest is computed in the loop: a fraction of a millisecond's work, as much as a thread would cost.
-INLINE = 256 * 1024
+#: The largest chunk, in bytes, whose digest is computed on the event loop: it takes a fraction of a millisecond, as
+#: much as handing it to a thread would.
+INLINE_BYTES = 256 * 1024
 
 
 class Digester:
-    """The digests of one content: those to be held against it, and those that were asked for.
+    """The digests of one content: those that it has to have, and the one that the client asked for.
 
-    `expected`: by the field that they came in, digests by algorithm (RFC 9530's names, or hashlib's), each of which
-    must be right; `wanted`: an algorithm, or None. False if there is nothing to compute.
+    `expected`: for each header field that brought digests, these by algorithm (in RFC 9530's names, or hashlib's).
+    `wanted`: the algorithm that the client asked for, or None. A Digester is false if there is nothing to compute.
     """
 
     __slots__ = ("_expected", "_hashes", "_wanted")
@@ -47,7 +52,9 @@ class Digester:
         *,
         fields: Iterable[str] = (CONTENT_DIGEST, REPR_DIGEST),
     ) -> Self:
-        """For the content that has `headers`. Without a content coding, content and representation are the same bytes.
+        """A Digester for the content that `headers` describe.
+
+        Without a content coding, content and representation are the same bytes, so both fields apply to it.
 
         Raises MalformedRequest.
         """
@@ -60,19 +67,20 @@ class Digester:
         return bool(self._hashes)
 
     async def take(self, data: Data) -> None:
-        """As `update`, but the loop does not wait while a large block is computed on."""
-        if len(data) <= INLINE:
+        """Add `data`, the next bytes of the content; a large chunk is computed in a thread."""
+        if len(data) <= INLINE_BYTES:
             self.update(data)
         else:
             await DIGESTS.run(partial(self.update, data))
 
     def update(self, data: Data) -> None:
+        """Add `data`, the next bytes of the content, on the calling thread."""
         for hash_ in self._hashes.values():
             hash_.update(data)
 
     @property
     def wrong(self) -> set[str]:
-        """All of it has passed: the fields that hold a digest which it does not have."""
+        """The fields with a digest that the content, all of which has been added, does not have."""
         return {
             field
             for field, expected in self._expected.items()
@@ -80,13 +88,15 @@ class Digester:
         }
 
     def check(self, what: str, *, excused: Container[str] = ()) -> None:
-        """All of it has passed. Raises DigestMismatch if `what` it is does not have the digest of a field that is not
-        `excused`."""
+        """Raise DigestMismatch if the content, all of which has been added, does not have the digest of a field.
+
+        `what` names the content in the message. Fields in `excused` are not compared.
+        """
         for field in self.wrong:
             if field not in excused:
                 raise DigestMismatch(f"{what} does not have the {field} that was sent with it.")
 
     @property
     def wanted(self) -> dict[str, bytes]:
-        """The digest that was asked for, by its algorithm."""
+        """The digest that the client asked for, by its algorithm; empty if it did not ask."""
         return {} if self._wanted is None else {self._wanted: self._hashes[self._wanted].digest()}

@@ -1,1 +1,1 @@
-"""HTTP: who asks, what for, and how it is answered. Only what moves bytes is passed on to the rooms below."""
+"""HTTP: authentication, routes and answers. The handlers call the rooms below, which move the bytes."""

@@ -1,8 +1,9 @@
 """``Expect: 100-continue`` (RFC 9110, 10.1.1), answered by the handler instead of before it; other interim responses.
 
-aiohttp answers the expectation before any middleware has run, and an unknown one in its own words. All routes of
-headgate leave it open (`deferred`). A handler that reads a body calls `send_continue` right before, when it has checked
-everything that the headers tell. What it refuses before that is refused without a byte of the body.
+aiohttp answers the expectation before any middleware runs, and an unknown one with an answer that is no problem+json.
+All routes of headgate keep it from doing so (`deferred`). A handler that reads a body calls `send_continue` right
+before, when it has checked everything that the headers say. A request that is refused before that is refused without a
+byte of its body.
 """
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -14,11 +15,11 @@ __all__ = ["deferred", "send_continue", "send_interim"]
 
 
 async def deferred(request: web.Request) -> None:
-    """The ``expect_handler`` of every route: leaves the answer to the route's handler."""
+    """The ``expect_handler`` of every route: does nothing, so that the route's handler answers the expectation."""
 
 
 async def send_continue(request: web.Request) -> None:
-    """Tell the client of `request` to send the body, if it waits for that.
+    """Tell the client of `request` to send the body, if it waits for that answer.
 
     Raises ExpectationFailed for any other expectation, Disconnected if the client is gone.
     """
@@ -31,7 +32,7 @@ async def send_continue(request: web.Request) -> None:
 
 
 async def send_interim(request: web.Request, response: bytes) -> None:
-    """Send `response`, an interim one (RFC 9110, 15.2), to the client of `request`. Raises Disconnected."""
+    """Send `response`, an interim one (RFC 9110, 15.2) in its wire format, to the client. Raises Disconnected."""
     try:
         await write_interim(request, response)
     except ConnectionError:

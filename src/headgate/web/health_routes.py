@@ -1,4 +1,4 @@
-"""Is it alive, and may it be sent work? For load balancers and supervisors; open to all.
+"""Health checks for supervisors (is the process alive?) and load balancers (may it be sent requests?); open to all.
 
 GET /healthz    GET /readyz
 """
@@ -19,8 +19,8 @@ __all__ = ["HEALTH_ROUTES", "HealthRoutes"]
 
 logger = logging.getLogger("headgate.web")
 
-#: Seconds between two tries whether the storage can be written to, however often it is asked.
-PROBE_INTERVAL = 1.0
+#: Seconds between two checks of whether the storage can be written to, however often clients ask.
+STORAGE_CHECK_SECONDS = 1.0
 
 #: Names of the routes that need no user.
 HEALTH_ROUTES = frozenset({"healthz", "readyz"})
@@ -41,16 +41,15 @@ class HealthRoutes:
         router.add_get("/readyz", self.readyz, name="readyz", expect_handler=deferred)
 
     async def healthz(self, request: web.Request) -> LingeringResponse:
-        """200 as long as the loop turns."""
+        """200: that there is an answer shows that the event loop runs."""
         return json_response({"status": "alive"})
 
     async def readyz(self, request: web.Request) -> LingeringResponse:
-        """200 while new jobs are taken; 503 from the moment that the server drains, and while its storage cannot be
-        written to."""
+        """200 while new jobs are accepted; 503 during a shutdown, and while the storage cannot be written to."""
         if self._jobs.closing:
             raise ShuttingDown
         async with self._probing:
-            if time.monotonic() - self._probed_at >= PROBE_INTERVAL:
+            if time.monotonic() - self._probed_at >= STORAGE_CHECK_SECONDS:
                 await self._probe()
         if self._reason is not None:
             raise NotReady(self._reason)

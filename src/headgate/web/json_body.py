@@ -1,4 +1,4 @@
-"""Bodies of requests that are small texts, mostly JSON. Those of uploads are received in ``transfer/inbound``."""
+"""Small request bodies, read whole: JSON, or another text. Bodies of uploads are streamed by ``transfer/inbound``."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ __all__ = ["parse_json", "read_text"]
 
 
 async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
-    """The whole body of `request`, which has to be UTF-8, of at most `limit` bytes, and to arrive within `seconds`.
+    """The body of `request`, which has to be UTF-8 text of at most `limit` bytes and to arrive within `seconds`.
 
     Raises TooLarge, IdleTimeout, MalformedRequest, UnsupportedMedia, ExpectationFailed, and what Body raises.
     """
@@ -38,7 +38,7 @@ async def read_text(request: web.Request, *, limit: int, seconds: float) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value of `text`, which has to be JSON. Raises MalformedRequest."""
+    """The value that `text` has as JSON. Raises MalformedRequest if it is no JSON, or nested too deeply."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

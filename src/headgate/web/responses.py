@@ -1,13 +1,13 @@
 """Responses that are whole from the start and reach a client that is still sending; headers that all responses have.
 
-A response that goes out before the request's body has come to its end ends the connection: nobody reads the rest.
-Closing at once would reset the connection, and many a client would lose the response with it, so a server reads on for
-a while (RFC 9112, 9.6). A `LingeringResponse` does, within bounds of bytes and seconds.
+A response that is sent before the request's body has ended closes the connection: the server does not want the rest.
+If it closed at once, the kernel would reset the connection, and the client would often lose the response with it; so a
+server reads on for a while (RFC 9112, 9.6). A `LingeringResponse` does, for a bounded number of bytes and seconds.
 
-Rules of this room:
+Rules of this file:
 
-- Every response of headgate's that has a body known from the start is a `LingeringResponse`: any may come early.
-- What a handler knows of all further responses to its request, errors included, are default headers.
+- Every response whose body is known from the start is a `LingeringResponse`: any of them may come early.
+- A header that all later responses to a request are to have, errors included, is a default header of the request.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _DEFAULT_HEADERS = web.RequestKey("headgate.default_headers", dict[str, str])
 
 
 def set_default_headers(request: web.Request, headers: Mapping[str, str]) -> None:
-    """Have every response to `request`, be it an error, carry `headers`, unless it has such headers of its own."""
+    """Have every response to `request`, an error included, carry `headers`, unless it has such headers of its own."""
     request.setdefault(_DEFAULT_HEADERS, {}).update(headers)
 
 
@@ -47,7 +47,7 @@ class LingeringResponse(web.Response):
     _config: Config
 
     def linger_after(self, request: web.Request, config: Config) -> None:
-        """Linger once this is sent: it answers `request`, whose body has not been read to its end."""
+        """Have `write_eof` linger: this is the answer to `request`, whose body has not been read to its end."""
         self.force_close()
         self._lingers_for, self._config = request, config
 
@@ -58,17 +58,18 @@ class LingeringResponse(web.Response):
             try:
                 await self._linger(request)
             except (ConnectionError, web.RequestPayloadError):
-                pass  # the client is gone, or sends nothing that could be read on
+                pass  # the client is gone, or what it sends is malformed: there is nothing to read on
             finally:
                 request.protocol.force_close()  # or aiohttp would read on, without a limit in bytes
 
     async def _linger(self, request: web.Request) -> None:
-        """Drop what still comes. Of a client that sends too much no more is read: it blocks, and reads the response.
+        """Read and drop what the client still sends, up to `linger_size` bytes and for `linger_timeout` seconds.
 
-        Unless it has hung up: then no more comes than is here, and to read it is to learn of the end.
+        After that many bytes nothing is read until the time is up: a client that blocks in sending then reads the
+        response. If the client has hung up, reading goes on, because only the end of what arrived tells of that.
         """
         left, until = self._config.linger_size, time.monotonic() + self._config.linger_timeout
-        # A look now and then: once a handler has returned, aiohttp tells nobody that the client is gone.
+        # In turns of watch_interval: once a handler has returned, aiohttp does not report that a client is gone.
         while (transport := request.transport) is not None and (seconds := until - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(seconds, self._config.watch_interval)):
@@ -81,11 +82,11 @@ class LingeringResponse(web.Response):
 
 
 def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> LingeringResponse:
-    """A response with `body` as JSON; a text is taken for JSON already."""
+    """A response with `body` as JSON; a string is sent as it is, as JSON that was made already."""
     text = body if isinstance(body, str) else json.dumps(body)
     return LingeringResponse(body=text.encode(), status=status, headers=headers, content_type="application/json")
 
 
 def rfc3339(time: datetime) -> str:
-    """`time`, which is in UTC, as RFC 3339 has it, to the millisecond."""
+    """`time`, which has to be in UTC, in the format of RFC 3339, to the millisecond."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

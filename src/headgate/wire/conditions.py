@@ -1,4 +1,14 @@
-"""Conditional requests (RFC 9110, 13): may this request go on, is its answer known already, does its range hold?"""
+"""Conditional requests (RFC 9110, 13; section numbers are its own).
+
+`Validators` are an entity tag and a modification time, which tell two contents of one name apart. The functions compare
+the conditions in a request's headers with those of the current content: may the request go on, has the client this
+content already, is a range still one of this content?
+
+Rules of this file:
+
+- Headers come with the lines of each field joined (`wire.fields`).
+- An entity tag or a date that does not parse matches nothing; it is not an error.
+"""
 
 import re
 from collections.abc import Mapping
@@ -20,25 +30,25 @@ __all__ = [
     "range_holds",
 ]
 
-#: The fields that hold conditions; whoever reads them joins their lines first.
+#: The header fields that hold conditions.
 CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range")
 
-#: A time that is younger than this when it is told does not tell one content from another: both may have come within
-#: the second that the header can say (8.8.2.2).
-STRONG_AFTER = timedelta(seconds=1)
+#: How old a modification time must be to be a strong validator: Last-Modified has whole seconds, and a content may be
+#: replaced by another within the same second (8.8.2.2).
+STRONG_TIME_AGE = timedelta(seconds=1)
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What tells one content from another: a strong entity tag (without quotes), and when it was last modified."""
+    """The validators of a content: a strong entity tag (without quotes), and when it was last modified (in UTC)."""
 
     etag: str
     modified_at: datetime
 
     def headers(self) -> dict[str, str]:
-        """Both; but not a time that will be strong and is not yet: a client could not tell when it was told."""
+        """ETag; and Last-Modified, but not within its own second, when a client could not tell it is weak."""
         headers = {"ETag": f'"{self.etag}"'}
         now = datetime.now(UTC)
         if not now - timedelta(seconds=1) < self.modified_at <= now or self.is_time_strong:
@@ -47,39 +57,40 @@ class Validators:
 
     @property
     def is_time_strong(self) -> bool:
-        """Was the content modified so long ago that no other can have the same time?"""
-        return datetime.now(UTC).replace(microsecond=0) - self.modified_at.replace(microsecond=0) >= STRONG_AFTER
+        """Was the content modified so long ago that no other content can have the same Last-Modified?"""
+        return datetime.now(UTC).replace(microsecond=0) - self.modified_at.replace(microsecond=0) >= STRONG_TIME_AGE
 
     @property
     def _second(self) -> datetime:
-        """What the header can say of the time: a whole second, and none that is still to come (8.8.2.1)."""
+        """The time as Last-Modified has it: a whole second, which is not in the future (8.8.2.1)."""
         return min(self.modified_at, datetime.now(UTC)).replace(microsecond=0)
 
     def is_newer_than(self, date: datetime) -> bool:
+        """Is Last-Modified later than `date`?"""
         return self._second > date
 
 
 def parse_tags(value: str) -> set[str] | None:
-    """The strong tags of a list of entity tags (8.8.3); None for ``*``. What is no tag matches nothing."""
+    """The strong entity tags of a list (8.8.3), without quotes; None for ``*``. What is no tag is skipped."""
     if value.strip() == "*":
         return None
     return {match[2] for match in _TAG.finditer(value) if not match[1]}
 
 
 def parse_weak_tags(value: str) -> set[str] | None:
-    """All tags of a list, weak ones included; None for ``*``."""
+    """All entity tags of a list, weak ones included, without quotes; None for ``*``."""
     return None if value.strip() == "*" else {match[2] for match in _TAG.finditer(value)}
 
 
 def has_preconditions(headers: Mapping[str, str]) -> bool:
-    """Does anything that is to be stored depend on what is there?"""
+    """Has a request with `headers` a condition on the current content of what it is to replace?"""
     return any(name in headers for name in ("If-Match", "If-None-Match", "If-Unmodified-Since"))
 
 
 def check_preconditions(headers: Mapping[str, str], there: Validators | None) -> None:
-    """If-Match, or without it If-Unmodified-Since (13.2.2, steps 1 and 2), against what is there, if anything is.
+    """Raise PreconditionFailed if `there`, the current content (None: none), does not meet the conditions of `headers`.
 
-    Raises PreconditionFailed.
+    They are If-Match, or without it If-Unmodified-Since (13.2.2, steps 1 and 2).
     """
     if (match := headers.get("If-Match")) is not None:
         tags = parse_tags(match)
@@ -92,7 +103,7 @@ def check_preconditions(headers: Mapping[str, str], there: Validators | None) ->
 
 
 def is_not_modified(headers: Mapping[str, str], there: Validators, *, dates: bool = True) -> bool:
-    """If-None-Match, or without it If-Modified-Since (13.2.2, steps 3 and 4): has the client what is there?
+    """Has the client the current content already, by If-None-Match, or without it If-Modified-Since (13.2.2)?
 
     `dates`: False for methods that change something, to which If-Modified-Since does not apply (13.1.3).
     """
@@ -104,7 +115,7 @@ def is_not_modified(headers: Mapping[str, str], there: Validators, *, dates: boo
 
 
 def range_holds(if_range: str | None, there: Validators) -> bool:
-    """Is a range of what the client knows a range of what is there (13.1.5)? If not, it gets all of it."""
+    """Is the content of which the client wants a range the current one (13.1.5)? If not, it is sent the whole of it."""
     if if_range is None:
         return True
     if '"' in if_range:

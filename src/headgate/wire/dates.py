@@ -1,4 +1,4 @@
-"""HTTP-dates (RFC 9110, 5.6.7), in all three forms, and in no other: what is none is ignored by whoever reads it."""
+"""HTTP-dates (RFC 9110, 5.6.7), in their three forms and no other. A header with a malformed date is ignored."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,12 @@ _FORMS = (
     re.compile(rf"{_SHORT} {_MONTH} (?P<day>[ \d]\d) {_TIME} (?P<year>\d{{4}})", re.ASCII),  # asctime-date
 )
 
-#: Years by which a year of two digits may lie ahead; more, and it is one of the past century.
-_AHEAD = 50
+#: Years by which a year of two digits may lie in the future; with more it is one of the last century (5.6.7).
+_MAX_YEARS_AHEAD = 50
 
 
 def parse_date(text: str | None) -> datetime | None:
-    """The date `text`; None if it is none."""
+    """The time that `text` says, in UTC; None if it is no HTTP-date, or None."""
     match = None if text is None else next((found for form in _FORMS if (found := form.fullmatch(text.strip()))), None)
     if match is None:
         return None
@@ -31,7 +31,7 @@ def parse_date(text: str | None) -> datetime | None:
     if len(match["year"]) == 2:
         this_year = datetime.now(UTC).year
         year += this_year // 100 * 100
-        year -= 100 if year > this_year + _AHEAD else 0
+        year -= 100 if year > this_year + _MAX_YEARS_AHEAD else 0
     second = int(match["second"])
     try:
         date = datetime(

@@ -2,8 +2,8 @@
 
 Rules of this room:
 
-- A digest by an unknown algorithm is ignored, and so is a wish for one (RFC 9530, sections 2 and 4). MD5, SHA-1 and the
-  checksums are not known: the RFC calls them insecure, and no client is to take them for a promise.
+- A digest by an unknown algorithm is ignored, and so is a wish for one (RFC 9530, sections 2 and 4). MD5, SHA-1 and
+  checksums count as unknown: the RFC calls them insecure, and a match of theirs would prove nothing.
 - A field that does not parse is an error: a client that sends a digest wants it to be compared with the bytes.
 """
 
@@ -54,12 +54,12 @@ def parse_wish(value: str) -> str | None:
 
 
 def format_digests(digests: Mapping[str, bytes]) -> str:
-    """`digests` by algorithm, as a field value."""
+    """`digests`, by algorithm, as the value of Repr-Digest or Content-Digest."""
     return ", ".join(f"{algorithm}=:{b64encode(digest).decode()}:" for algorithm, digest in digests.items())
 
 
 def _members(header: str, value: str) -> dict[str, BareItem]:
-    """The members of the field `header`. Raises MalformedRequest."""
+    """The members of `value`, a dictionary in the field `header`. Raises MalformedRequest."""
     members = parse_dictionary(value.strip(" \t"))
     if members is None:
         raise MalformedRequest(f"{header} is malformed.")

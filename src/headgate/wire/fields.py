@@ -1,6 +1,6 @@
-"""Header fields that come in several lines (RFC 9110, 5.3): lines of one field are one list, joined by commas.
+"""Header fields in several lines (RFC 9110, 5.3): the lines of one field are read as one list, joined by commas.
 
-A field that is no list, and comes twice all the same, then parses as no value of its kind: nobody picks one of the two.
+A field that is not a list and comes twice then does not parse: the server does not choose one of two values.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ __all__ = ["field_value", "field_values"]
 
 
 def field_value(headers: MultiMapping[str], name: str) -> str | None:
-    """The value of the field `name`, all its lines; None if it did not come."""
+    """The lines of the field `name`, joined; None without any."""
     return ", ".join(headers.getall(name)) if name in headers else None
 
 
 def field_values(headers: MultiMapping[str], names: Iterable[str]) -> dict[str, str]:
-    """Those of the fields `names` that came."""
+    """The fields among `names` that `headers` have, each with its lines joined."""
     return {name: ", ".join(headers.getall(name)) for name in names if name in headers}

@@ -30,8 +30,10 @@ LATEST = 9
 
 
 class Dialect:
-    """The draft as the client of a request with `headers` speaks it. `served`: the interop versions that are
-    offered."""
+    """The headers of one request, read as the iteration of the draft that its client speaks has them.
+
+    `served`: the interop versions that the server offers.
+    """
 
     def __init__(self, headers: Mapping[str, str], served: frozenset[int]) -> None:
         named = parse_integer(headers.get("Upload-Draft-Interop-Version"))
@@ -42,64 +44,64 @@ class Dialect:
 
     @property
     def complete(self) -> bool | None:
-        """Does the request say that its content is the last? None if it does not say; in version 3 that is a yes."""
+        """Is the content of the request the last of the upload? None if it does not say; in version 3 that is a yes."""
         if self._as == 3:
             return not parse_boolean(self._headers.get("Upload-Incomplete"))
         return parse_boolean(self._headers.get("Upload-Complete"))
 
     def completeness(self, complete: bool) -> dict[str, str]:
-        """The header that says whether the upload is complete."""
+        """The header that says, in an answer, whether the upload is complete."""
         return (
             {"Upload-Incomplete": _boolean(not complete)} if self._as == 3 else {"Upload-Complete": _boolean(complete)}
         )
 
     @property
     def length(self) -> int | None:
-        """``Upload-Length``: bytes in all, if the request tells."""
+        """``Upload-Length``, the bytes of the whole upload; None if it is absent or malformed."""
         return parse_integer(self._headers.get("Upload-Length"))
 
     @property
     def offset(self) -> int | None:
-        """``Upload-Offset``: bytes; None if there is no such field that can be read."""
+        """``Upload-Offset``, in bytes; None if it is absent or malformed."""
         return parse_integer(self._headers.get("Upload-Offset"))
 
     @property
     def needs_type(self) -> bool:
-        """True if appended content has to be an ``application/partial-upload``."""
+        """Must content that is appended have the type ``application/partial-upload``?"""
         return self._as > 5
 
     @property
     def appended(self) -> int:
-        """The status of an append that does not complete."""
+        """The status of the answer to an append that does not complete the upload."""
         return 204 if self._as > 6 else 201
 
     @property
     def completes_by_length(self) -> bool:
-        """True if an upload is complete when it has its length, though no request said so.
+        """Is an upload complete when it has its length, though no request said so?
 
-        By the draft never. But what is left of the early versions in the field (tus-js-client) leaves the last
-        ``Upload-Complete: ?1`` out: its empty files, and streams that it resumes.
+        By the draft never. But tus-js-client, which speaks early versions, leaves out the last ``Upload-Complete: ?1``
+        for empty files, and for streams that it resumes.
         """
         return self._as <= 6
 
     @property
     def last(self) -> bool | None:
-        """True if the content of the request is the last; None: if it reaches the length."""
+        """Does the content of the request complete the upload? None: if the upload then has its length."""
         return None if self.completes_by_length and not self.complete else bool(self.complete)
 
     @property
     def has_limits(self) -> bool:
-        """True if responses carry ``Upload-Limit``."""
+        """Do answers carry ``Upload-Limit``?"""
         return self._as > 5
 
     @property
     def lifetime(self) -> str:
-        """The name of the limit of an upload's lifetime."""
+        """The key in ``Upload-Limit`` of the seconds until the upload expires."""
         return "expires" if self._as == 6 else "max-age"
 
 
 def format_limits(limits: Mapping[str, int]) -> str:
-    """``Upload-Limit``, a dictionary of Integers."""
+    """`limits` as the value of ``Upload-Limit``, a dictionary of Integers."""
     return ", ".join(f"{key}={value}" for key, value in limits.items())
 
 

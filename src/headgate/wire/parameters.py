@@ -1,7 +1,8 @@
 """Header values with parameters: ``form-data; name="file"; filename="a.txt"``.
 
-Rules of this room: verbatim or an error. What aiohttp's own parser repairs (it strips leading slashes from quoted file
-names) would make ``/etc/passwd`` arrive as ``etc/passwd``; here it arrives as it was sent, and `check_name` refuses it.
+Rule of this file: a value is returned exactly as it was sent, or it is an error. aiohttp's own parser repairs some: it
+strips leading slashes from quoted file names, so that ``/etc/passwd`` would arrive as ``etc/passwd``. Here it arrives
+as it was sent, and `check_name` refuses it.
 """
 
 import re

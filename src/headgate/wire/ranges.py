@@ -1,9 +1,10 @@
-"""Byte ranges (RFC 9110, 14): ``Range: bytes=0-99,500-`` to places, and back to ``Content-Range``.
+"""Byte ranges (RFC 9110, 14; section numbers are its own): ``Range`` to offsets, and offsets to ``Content-Range``.
 
 Rules of this room:
 
-- What does not parse is ignored, as if it had not been sent (14.2); what parses and fits nowhere is refused (416).
-- Work is bounded before it is done: so many ranges, and none of them twice.
+- A Range that does not parse is ignored, as if it had not been sent (14.2); one that parses and lies outside of the
+  content is refused (416).
+- The work that a request can ask for is bounded: by the number of ranges, and because no two may overlap.
 """
 
 import re
@@ -26,20 +27,20 @@ class ByteRange:
 
     @property
     def end(self) -> int:
-        """The place behind the last byte."""
+        """The offset behind the last byte."""
         return self.start + self.length
 
     def content_range(self, size: int) -> str:
-        """As ``Content-Range`` says it, of a content of `size` bytes (14.4)."""
+        """The value of ``Content-Range`` (14.4), of a content of `size` bytes."""
         return f"bytes {self.start}-{self.end - 1}/{size}"
 
 
 def parse_range(value: str, size: int, *, most: int) -> list[ByteRange] | None:
-    """The ranges that `value` asks for of a content of `size` bytes, in its order; None if it is to be ignored.
+    """The ranges that `value` asks for of a content of `size` bytes, in its order; None if `value` is to be ignored.
 
-    Ignored is what is not of this form, more than `most` ranges, and ranges that overlap: who asks for them asks for
-    more than there is (14.2 lets a server do so); and the last bytes of an empty content, which are all of it, and no
-    Content-Range could say so (14.1.1). Raises RangeNotSatisfiable if none of them lies within the content.
+    Ignored are: what does not parse; more than `most` ranges; ranges that overlap, which would send more than there is
+    (14.2 allows a server to ignore them); and the last bytes of an empty content, which are all of it, while no
+    Content-Range could say so (14.1.1). Raises RangeNotSatisfiable if no range lies within the content.
     """
     unit, _, specs = value.partition("=")
     if unit.strip().lower() != "bytes" or specs.count(",") >= most:

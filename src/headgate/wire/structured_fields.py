@@ -42,7 +42,7 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 class _Malformed(Exception):
-    """What is parsed is no structured field."""
+    """The text is not a structured field."""
 
 
 def parse_item(text: str) -> BareItem | None:
@@ -56,8 +56,10 @@ def parse_item(text: str) -> BareItem | None:
 
 
 def parse_dictionary(text: str) -> dict[str, BareItem] | None:
-    """The members of the dictionary `text` (4.2.2), the last where a key comes twice; None if it is malformed. Nothing
-    at all is an empty dictionary."""
+    """The members of the dictionary `text` (4.2.2); None if it is malformed.
+
+    Of a key that comes twice the last value counts. An empty text is an empty dictionary.
+    """
     text = text.strip(" ")
     members: dict[str, BareItem] = {}
     position = 0
@@ -82,13 +84,13 @@ def parse_dictionary(text: str) -> dict[str, BareItem] | None:
 
 
 def parse_integer(text: str | None) -> int | None:
-    """The Integer `text`; None if it is none, or negative: no field that is read here counts below 0."""
+    """The Integer `text`; None if it is not one, or negative: no field that is read here counts below 0."""
     item = None if text is None else parse_item(text)
     return item if isinstance(item, int) and not isinstance(item, bool) and item >= 0 else None
 
 
 def parse_boolean(text: str | None) -> bool | None:
-    """The Boolean `text`; None if it is none."""
+    """The Boolean `text`; None if it is not one."""
     item = None if text is None else parse_item(text)
     return item if isinstance(item, bool) else None
 

@@ -1,6 +1,6 @@
 """The headers of tus 1.0.0 (tus.io/protocols/resumable-upload). Values in, values out; no I/O.
 
-Rules of this room: a header that the protocol defines and that is malformed is an error (400).
+Rule of this file: a malformed header that the protocol defines is an error (400).
 """
 
 import binascii
@@ -28,7 +28,7 @@ VERSION = "1.0.0"
 
 CONTENT_TYPE = "application/offset+octet-stream"
 
-#: What we serve. Not checksum-trailer: aiohttp does not hand on a request's trailers.
+#: The extensions that headgate implements. Not checksum-trailer: aiohttp does not expose a request's trailers.
 EXTENSIONS = (
     "creation",
     "creation-with-upload",
@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"\d{1,18}")
 
 
 def parse_number(header: str, text: str) -> int:
-    """The bytes that `text`, the value of `header`, tells. Raises MalformedRequest."""
+    """The number of bytes that `text`, the value of `header`, says. Raises MalformedRequest."""
     if not (text.isascii() and _NUMBER.fullmatch(text)):
         raise MalformedRequest(f"{header} must be a whole number, 0 or more.")
     return int(text)
@@ -77,7 +77,7 @@ def parse_metadata(text: str) -> dict[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the content of a request must have."""
+    """The digest that the content of a request must have, by `algorithm` (one of `ALGORITHMS`)."""
 
     algorithm: str
     digest: bytes
@@ -91,7 +91,8 @@ def parse_checksum(text: str) -> Checksum:
     digest = _base64(value, "Upload-Checksum")
     if not digest:
         raise MalformedRequest("Upload-Checksum has no digest.")
-    return Checksum(algorithm, digest)  # of another length than its kind's it is well-formed, and no content has it
+    # A digest of another length than its algorithm has is well-formed, and never matches.
+    return Checksum(algorithm, digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,11 +246,11 @@ async def test_the_digest_of_a_block_is_not_computed_in_the_loop(root, monkeypat
     real = digester.Digester.update
 
     def update(self, piece):
-        if len(piece) > digester.INLINE:
+        if len(piece) > digester.INLINE_BYTES:
             threads.add(threading.get_ident())
         real(self, piece)
 
-    monkeypatch.setattr(digester, "INLINE", 8192)
+    monkeypatch.setattr(digester, "INLINE_BYTES", 8192)
     monkeypatch.setattr(digester.Digester, "update", update)
     async with serving(root, config=LOOK) as server, connected(server.port) as client:
         beginning, body = whole(way, data)

@@ -1,11 +1,11 @@
-"""Giving stored files out.
+"""Sending stored files: the ranges of one file, by sendfile where the connection is plain.
 
 Rules of this room:
 
-- An export that stops half-way never ends with a clean end of body (G5): whatever goes wrong after the first byte
-  aborts the connection. So the last chunk, and the answer that all is well, are left to aiohttp, after the job is done.
-- Nothing is read ahead of the client: more is asked for when what came before has gone, and nothing at all while the
-  job is paused.
+- An export that stops half-way never ends with a clean end of body (G5): an error after the first byte aborts the
+  connection. So aiohttp writes the end of the body, after the job has completed.
+- Nothing is read ahead of the client: the next bytes are read when those before have left the process, and none while
+  the job is paused.
 """
 
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["Piece", "digest_stored", "send_stored"]
 
-#: Bytes of a stored file that are held back until the job is past its point of no return. They fit an empty buffer, so
-#: that nobody waits for a slow client there.
-TAIL = 16 * 1024
+#: The last bytes of an export, which are sent once the job has passed its point of no return. They fit an empty write
+#: buffer, so that the job does not wait for a slow client there.
+TAIL_BYTES = 16 * 1024
 
 #: Bytes read and written at once where sendfile cannot be used (TLS).
 READ_SLICE = 256 * 1024
 
 
-#: Bytes read at once for a digest: enough that a turn of two threads is nothing beside it.
+#: Bytes read at once for a digest: so many that handing them to two threads costs little beside the digest.
 DIGEST_SLICE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`length` bytes of a stored file from `start` on, and what is sent before them."""
+    """`length` bytes of a stored file from `start` on, and the part header (`head`) that is sent before them."""
 
     start: int
     length: int
@@ -57,18 +57,18 @@ async def send_stored(
     pieces: Sequence[Piece],
     closing: bytes = b"",
 ) -> None:
-    """Send `pieces` of `source`, one after the other, and `closing` as the body of `response`. `waited` measures how
-    long the client makes us wait.
+    """Send `pieces` of `source`, one after the other, and `closing` as the body of `response`.
 
-    The job passes its point of no return before its last bytes go out: a client that has all of them has them from a
-    job that nobody can terminate any more (G2). The caller returns the response, and aiohttp ends it. Raises
-    Disconnected, StorageFailed, or what stopped the job, and then the connection is gone.
+    `waited` measures the time in which the server waits for the client. The job passes its point of no return before
+    its last bytes are sent: a client that has received all of them never reads of a terminated job (G2). The caller
+    returns the response, and aiohttp ends it. Raises Disconnected, StorageFailed, or what stopped the job; then the
+    connection has been aborted.
     """
     response.content_length = sum(len(piece.head) + piece.length for piece in pieces) + len(closing)
     last = pieces[-1]
-    held = min(TAIL, last.length)
+    tail_size = min(TAIL_BYTES, last.length)
     with aborting_on_error(request, response):
-        await job.gate.opened()  # nothing leaves a paused job, be it a header
+        await job.gate.opened()  # a paused job sends nothing, not even headers
         if not response.content_length:
             job.finish()
         await response.prepare(request)
@@ -79,7 +79,7 @@ async def send_stored(
                 await job.gate.opened()
                 with waited:
                     await response.write(piece.head)
-            end = piece.start + piece.length - (held if piece is last else 0)
+            end = piece.start + piece.length - (tail_size if piece is last else 0)
             sent = piece.start
             if sent < end:
                 await flush(request, waited)
@@ -94,17 +94,17 @@ async def send_stored(
                     await response.write(chunk)
                 job.advance(len(chunk))
                 sent += len(chunk)
-        tail = await _read(source, last.start + last.length - held, held)
-        await job.gate.acquire_all(held)
+        tail = await _read(source, last.start + last.length - tail_size, tail_size)
+        await job.gate.acquire_all(tail_size)
         await flush(request, waited)
         await job.gate.opened()
         job.finish()
         await response.write(tail + closing)  # into an empty buffer: this does not wait
-        job.advance(held)
+        job.advance(tail_size)
 
 
 async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
-    """The digest of `source`, which is read for it from end to end. Raises StorageFailed."""
+    """The digest of `source` by `algorithm`; reads all of it. Raises StorageFailed."""
     digester = Digester({}, algorithm)
     for offset in range(0, source.size, DIGEST_SLICE):
         data = await _read(source, offset, min(DIGEST_SLICE, source.size - offset))

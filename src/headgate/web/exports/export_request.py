@@ -1,4 +1,4 @@
-"""What the body of ``POST /export`` asks for: a file, or several as a zip."""
+"""The body of ``POST /export``, which asks for one file, or for several as a zip."""
 
 import urllib.parse
 from collections.abc import Callable
@@ -20,7 +20,7 @@ __all__ = ["ExportRequest", "read_export_request"]
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """Names of what is to be exported; as a zip, perhaps a deflated one; and the id that the job is to have."""
+    """The names to be exported, whether as a zip (and a deflated one), and the id that the client gives the job."""
 
     names: list[str]
     id: UUID | None
@@ -29,9 +29,9 @@ class ExportRequest:
 
 
 async def read_export_request(request: web.Request, config: Config) -> ExportRequest:
-    """A JSON object, or the same as a urlencoded form, which a browser can send without a script and without headers:
-    ``filename``, or ``filenames`` and ``compress``; and ``job``, the id that it is to have.
+    """Read the body of `request`: ``filename``, or ``filenames`` and ``compress``; and ``job``, the id of the job.
 
+    It is a JSON object, or a urlencoded form, which a browser can send without a script and without own headers.
     Raises UnsupportedMedia, MalformedRequest, InvalidName, InvalidOption, TooLarge, and what reading a body raises.
     """
     parse = _PARSERS.get(media_type(request))

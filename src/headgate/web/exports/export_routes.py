@@ -1,6 +1,8 @@
-"""Exports over HTTP: whole, or some ranges of them.
+"""Exports over HTTP: a stored file, whole or in ranges; several as a zip; or a generated one. Each is a job.
 
-POST /export    POST /export/terminate
+POST /export    POST /export/terminate    (and GET, HEAD /files/{name}, whose routes are in web/files)
+
+The headers that all exports have are in `export_headers.py`; how bytes are sent is in `transfer/outbound`.
 """
 
 import contextlib
@@ -38,18 +40,19 @@ from headgate.wire.fields import field_value
 
 __all__ = ["Export", "ExportRoutes", "checked_exports"]
 
-#: What a zip is called: the files in it have names enough.
+#: The name under which a client saves a zip.
 ZIP_NAME = "files.zip"
 
-#: A generated export: an async generator function of bytes, or a function that says by its annotation that it returns
-#: an async iterator of them. It is called with the request if it takes an argument.
+#: A generated export: an async generator function of bytes, or a function whose annotation says that it returns an
+#: async iterator of bytes. It is called with the request if it takes an argument.
 Export = Callable[..., AsyncIterator[bytes]]
 
 
 def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
-    """A copy of `exports` whose functions all take the request.
+    """A copy of `exports` in which every function takes the request.
 
-    Raises ConfigError for what is no such function of at most one argument, InvalidName for a name.
+    Raises ConfigError for a function that is no `Export` or takes more than one argument, InvalidName for a name that
+    no file may have.
     """
     return {check_name(name): _taking_request(name, function) for name, function in (exports or {}).items()}
 
@@ -57,7 +60,9 @@ def checked_exports(exports: Mapping[str, Export] | None) -> dict[str, Export]:
 def _taking_request(name: str, function: Export) -> Export:
     called = getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable, but what calling it gives
     if not any(inspect.isasyncgenfunction(each) or _returns_iterator(each) for each in (function, called)):
-        raise ConfigError(f"The export {name!r} is no async generator function, and says of no async iterator.")
+        raise ConfigError(
+            f"The export {name!r} must be an async generator function, or be annotated to return an async iterator."
+        )
     match len(inspect.signature(function).parameters):
         case 0:
             return lambda request: function()
@@ -68,11 +73,11 @@ def _taking_request(name: str, function: Export) -> Export:
 
 
 def _returns_iterator(function: object) -> bool:
-    """Does `function` say that it returns an async iterator, and is no coroutine function, which would be awaited?"""
+    """Is `function` annotated to return an async iterator? Not a coroutine function, which would have to be awaited."""
     if not callable(function) or inspect.iscoroutinefunction(function):
         return False
-    told = getattr(function, "__annotations__", {}).get("return")
-    return told is not None and re.search(r"\bAsync(Iterator|Iterable|Generator)\b", str(told)) is not None
+    returned = getattr(function, "__annotations__", {}).get("return")
+    return returned is not None and re.search(r"\bAsync(Iterator|Iterable|Generator)\b", str(returned)) is not None
 
 
 class ExportRoutes:
@@ -98,18 +103,20 @@ class ExportRoutes:
         router.add_post("/export/terminate", self.terminate, expect_handler=deferred)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
-        """Stream a file out, as a job."""
+        """Export what the body of the request names."""
         id_ = requested_job_id(request)
-        wanted = await read_export_request(request, self._config)
-        if wanted.as_zip:
-            return await self._give_zip(request, wanted, id_ or wanted.id)
-        return await self.give(request, wanted.names[0], id_ or wanted.id)
+        body = await read_export_request(request, self._config)
+        if body.as_zip:
+            return await self._give_zip(request, body, id_ or body.id)
+        return await self.give(request, body.names[0], id_ or body.id)
 
     async def _give_zip(self, request: web.Request, wanted: ExportRequest, id_: UUID | None) -> web.StreamResponse:
-        """Stored files as one zip, as a job: made as it goes out, so it can not be resumed and has no digest."""
+        """Export stored files as one zip, which is made while it is sent: it has no ranges and no digest."""
         if generated := self._exports.keys() & wanted.names:
             raise InvalidOption(f"{min(generated)!r} is made when it is exported, and cannot be in a zip.")
-        zipped = Zipped([await self._there(name) for name in wanted.names], self._storage.open, deflate=wanted.deflate)
+        zipped = Zipped(
+            [await self._checked_entry(name) for name in wanted.names], self._storage.open, deflate=wanted.deflate
+        )
         async with self._job(request, id_, *wanted.names, size=zipped.size) as job:
             response = self._response(request, job, ZIP_NAME)
             response.content_type = "application/zip"
@@ -117,14 +124,17 @@ class ExportRoutes:
                 await send_generated(job, request, response, zipped.chunks(), waited)
         return response
 
-    async def _there(self, name: str) -> Entry:
-        """The file `name`, which can be opened. Raises what opening it does."""
+    async def _checked_entry(self, name: str) -> Entry:
+        """The entry of the file `name`, after opening it once. Raises what opening it does."""
         async with await self._storage.open(name) as source:
             return source.entry
 
     async def give(self, request: web.Request, name: str, id_: UUID | None) -> web.StreamResponse:
-        """What is called `name`, as a job that has `id_` if there is one. A stored one has a digest if that is wanted
-        (RFC 9530, 4), and is sent in ranges and under conditions."""
+        """Export the file or the generated export `name`, as a job, whose id is `id_` unless that is None.
+
+        A stored file is sent in ranges and under conditions, and with a digest if the client asks for one (RFC 9530,
+        4).
+        """
         wanted = parse_wish(field_value(request.headers, "Want-Repr-Digest") or "")
         generate = self._exports.get(name)
         if generate is not None:
@@ -152,7 +162,7 @@ class ExportRoutes:
         return response
 
     async def head(self, request: web.Request, name: str) -> web.StreamResponse:
-        """What `give` would say of it, without a job."""
+        """The headers that `give` would send, without a job: no bytes are moved."""
         headers = export_headers(name)
         if name in self._exports:
             return web.Response(headers=headers)

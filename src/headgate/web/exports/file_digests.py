@@ -1,7 +1,7 @@
-"""Digests of stored files, for whoever wants one with the file (RFC 9530, 4).
+"""Digests of stored files, for clients that ask for one with the file (Want-Repr-Digest; RFC 9530, 4).
 
-A digest is of a whole file, whatever part of it is asked for, and takes a look at every byte. So it is remembered for
-as long as the file is the same one, is computed once for all who wait for it, and in turns between owners.
+A digest is of the whole file, whatever range the client asks for, and costs reading all of it. So digests are cached by
+the file's entity tag, computed once for all requests that wait for the same one, and computed in turns between owners.
 """
 
 import asyncio
@@ -13,23 +13,26 @@ from headgate.transfer.outbound.stored import digest_stored
 
 __all__ = ["Digests"]
 
-#: Files that are read at once for their digests: each keeps a thread of the disk's and one that computes busy.
-AT_ONCE = 4
+#: Digests that are computed at the same time: each keeps a disk thread and a computing thread busy.
+CONCURRENT_DIGESTS = 4
 
-#: Digests that are remembered: some 200 bytes each.
-MOST_REMEMBERED = 10_000
+#: Digests in the cache: some 200 bytes each.
+MAX_CACHED_DIGESTS = 10_000
 
 
 class Digests:
-    """Digests, by algorithm and by what tells one content from another."""
+    """A cache of digests, by algorithm and entity tag."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._turns = FairSemaphore(AT_ONCE)
+        self._turns = FairSemaphore(CONCURRENT_DIGESTS)
         self._computing: dict[tuple[str, str], asyncio.Lock] = {}
 
     async def of(self, source: Source, algorithm: str, owner: str) -> dict[str, bytes]:
-        """The digest of `source`, by its `algorithm`, for `owner`. Raises StorageFailed."""
+        """The digest of `source` by `algorithm`, as a mapping of that one algorithm. Raises StorageFailed.
+
+        `owner`: of the request, for the turns in which files are read.
+        """
         key = algorithm, source.entry.etag
         if key not in self._known:
             lock = self._computing.setdefault(key, asyncio.Lock())
@@ -43,6 +46,6 @@ class Digests:
                     self._computing.pop(key, None)
         self._known.move_to_end(key)
         digest = self._known[key]
-        while len(self._known) > MOST_REMEMBERED:
+        while len(self._known) > MAX_CACHED_DIGESTS:
             self._known.popitem(last=False)
         return {algorithm: digest}

@@ -1,6 +1,6 @@
-"""Published files over HTTP.
+"""Published files over HTTP: listing, export, deletion.
 
-GET /files    GET, HEAD, DELETE /files/{name} (PUT is an upload)
+GET /files    GET, HEAD, DELETE /files/{name}    (PUT /files/{name} is an upload: `upload_routes.py`)
 """
 
 import re
@@ -26,16 +26,15 @@ from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["FileRoutes"]
 
-#: A size, or a time in microseconds, which may lie before the epoch.
-_NUMBER = re.compile(r"-?[0-9]{1,20}")
+#: The number in a cursor: a size in bytes, or a time in microseconds, which may lie before the epoch.
+_CURSOR_NUMBER = re.compile(r"-?[0-9]{1,20}")
 
-
-#: Listings that are made at once: those that wait for the same look at the directory share it.
-LISTINGS_AT_ONCE = 16
+#: Listings that are made at the same time; requests that wait for the same reading of the directory share it.
+CONCURRENT_LISTINGS = 16
 
 
 class FileRoutes:
-    """The handlers of ``/files``. `generated`: the names of exports that are made when they are asked for."""
+    """The handlers of ``/files``. `generated`: the names of the generated exports."""
 
     def __init__(
         self, config: Config, storage: Storage, exports: ExportRoutes, generated: Collection[str], bus: EventBus
@@ -45,7 +44,7 @@ class FileRoutes:
         self._exports = exports
         self._bus = bus
         self._reserved = frozenset(generated)
-        self._turns = FairSemaphore(LISTINGS_AT_ONCE)
+        self._turns = FairSemaphore(CONCURRENT_LISTINGS)
         self._generated = [listed_file_json(name, None) for name in sorted(generated)]
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -55,7 +54,7 @@ class FileRoutes:
         router.add_delete(FILE_PATH, self.delete, expect_handler=deferred)
 
     async def list(self, request: web.Request) -> LingeringResponse:
-        """What can be exported: at most ``?limit=``, by ``?sort=``, those after ``?after=``; generated ones first."""
+        """One page of the files: ``?limit=`` of them, by ``?sort=``, after ``?after=``; generated exports first."""
         limit = self._limit(request.query.get("limit"))
         sort_key, descending = self._sort_key(request.query.get("sort", SortKey.NAME))
         after = text_in_query(request, "after") or ""
@@ -63,7 +62,7 @@ class FileRoutes:
         async with self._turns.of(request[USER].name):
             entries = await self._storage.list(cursor, limit + 1, sort_key, descending=descending)
         more = len(entries) > limit
-        # A file that somebody put under the name of a generated export cannot be asked for.
+        # A stored file that has the name of a generated export cannot be exported: it is not listed.
         files = [listed_file_json(entry.name, entry) for entry in entries[:limit] if entry.name not in self._reserved]
         body = {
             "files": files if after else self._generated + files,
@@ -72,8 +71,10 @@ class FileRoutes:
         return json_response(body)
 
     def _sort_key(self, text: str) -> tuple[SortKey, bool]:
-        """``size``, or ``-size`` for the largest first. Raises InvalidOption for an order that the storage lacks,
-        too."""
+        """The key that `text` names, and whether in descending order (``-size``).
+
+        Raises InvalidOption, also for an order that the storage does not have.
+        """
         capabilities = self._storage.capabilities
         descending = text.startswith("-")
         name = text.removeprefix("-")
@@ -92,16 +93,16 @@ class FileRoutes:
         return min(int(text), most)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Export a file, or ranges of it, if the conditions hold; a job like any other."""
+        """Export a file, or ranges of it, if the conditions of the request hold."""
         id_ = requested_job_id(request)
         return await self._exports.give(request, name_in_path(request), id_)
 
     async def head(self, request: web.Request) -> web.StreamResponse:
-        """What GET would say of it. No job: nothing moves."""
+        """The headers of GET, without a job."""
         return await self._exports.head(request, name_in_path(request))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Remove a file, if the conditions hold. Exports of it that are under way go on."""
+        """Delete a file, if the conditions of the request hold. Exports of it that are under way go on."""
         name = name_in_path(request)
         await self._storage.delete(name, requested_precondition(request))
         self._bus.publish(FileDeleted(name, requesting_actor(request)))
@@ -109,16 +110,16 @@ class FileRoutes:
 
 
 def _format_cursor(entry: Entry, sort_key: SortKey) -> str:
-    """Where `entry` stands in the list, for a client to go on from there."""
+    """The cursor with which a client gets the entries after `entry`."""
     number, _ = sort_key.cursor(entry)
     return entry.name if sort_key is SortKey.NAME else f"{number}:{entry.name}"
 
 
 def _parse_cursor(text: str, sort_key: SortKey) -> Cursor:
-    """Read what `_format_cursor` wrote. Raises InvalidOption, InvalidName."""
+    """The cursor that `_format_cursor` wrote as `text`. Raises InvalidOption, InvalidName."""
     if sort_key is SortKey.NAME:
         return 0, check_name(text).encode()
     number, _, name = text.partition(":")
-    if not _NUMBER.fullmatch(number) or (sort_key is SortKey.SIZE and number.startswith("-")):
+    if not _CURSOR_NUMBER.fullmatch(number) or (sort_key is SortKey.SIZE and number.startswith("-")):
         raise InvalidOption("after must be what next was.")
     return int(number), check_name(name).encode()

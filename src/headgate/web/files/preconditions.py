@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, 13), held against what is published: every method, all lines of each field."""
+"""The conditions of a request (RFC 9110, 13), for a published file: to read it, to replace it, to delete it."""
 
 from aiohttp import hdrs, web
 
@@ -19,11 +19,12 @@ __all__ = ["is_known", "requested_precondition", "validators"]
 
 
 def validators(entry: Entry) -> Validators:
+    """The validators of a published file."""
     return Validators(entry.etag, entry.modified_at)
 
 
 def requested_precondition(request: web.Request) -> Precondition:
-    """What has to hold of the file that `request` changes; NO_PRECONDITION if the request does not say."""
+    """The precondition of `request` on the file that it replaces or deletes; NO_PRECONDITION if it has none."""
     headers = field_values(request.headers, CONDITIONS)
     exists: bool | None = None
     etags = other_than = unmodified_since = None
@@ -34,7 +35,7 @@ def requested_precondition(request: web.Request) -> Precondition:
         unmodified_since = parse_date(headers.get("If-Unmodified-Since"))
     if (none_match := headers.get("If-None-Match")) is not None:
         other_than = parse_weak_tags(none_match)
-        if other_than is None and exists:  # both *: nothing can be so
+        if other_than is None and exists:  # both are *: the file is to exist and not to exist, which never holds
             etags = set()
         exists = False if other_than is None else exists
     if exists is None and etags is None and other_than is None and unmodified_since is None:
@@ -48,8 +49,11 @@ def requested_precondition(request: web.Request) -> Precondition:
 
 
 def is_known(request: web.Request, there: Validators) -> bool:
-    """Has the client of `request`, which reads a file, what is there? Raises PreconditionFailed if a condition does not
-    hold, or if that is so and the method has no answer for it (13.1.2)."""
+    """Has the client of `request`, which reads a file with the validators `there`, this content already?
+
+    Raises PreconditionFailed if a condition does not hold; also, in place of True, for a method that 304 does not exist
+    for (13.1.2).
+    """
     headers = field_values(request.headers, CONDITIONS)
     check_preconditions(headers, there)
     reads = request.method in (hdrs.METH_GET, hdrs.METH_HEAD)

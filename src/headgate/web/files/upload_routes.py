@@ -1,6 +1,9 @@
-"""Uploads over HTTP: forms, and raw bodies.
+"""Plain uploads over HTTP: a form with files, or one file as the raw body. Each request is one job.
 
 POST /upload    DELETE /upload/terminate    PUT /files/{name}
+
+The handler reads the headers and refuses what they already show to be wrong; `receive` streams the body into a stage
+and publishes it; the handler answers with the job and its files.
 """
 
 import contextlib
@@ -41,8 +44,8 @@ __all__ = ["UploadRoutes", "requested_on_conflict"]
 class UploadRoutes:
     """The handlers of ``/upload``, and of a ``PUT`` of a file.
 
-    `rules` hold for every upload that does not say otherwise. `resumable_handler` gives the handler of a request that
-    asks ``POST /upload`` for a resumable upload; None for one that does not.
+    `rules` are those of every upload; a request can change `on_conflict` and add a precondition. `resumable_handler`
+    returns the handler of a ``POST /upload`` that asks for a resumable upload, and None for any other.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class UploadRoutes:
         router.add_put(FILE_PATH, self.put, expect_handler=deferred)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """Stream the form's files in, as one job."""
+        """Receive the files of a form, as one job: all of them are published, or none."""
         resumable = self._resumable_handler(request)
         if resumable is not None:
             return await resumable(request)
@@ -83,13 +86,14 @@ class UploadRoutes:
         return json_response(body, status=201, headers=headers)
 
     async def put(self, request: web.Request) -> LingeringResponse:
-        """Stream the body in as the file that the URL names, as a job: created, or replaced if the conditions hold."""
+        """Receive the body as the file that the URL names, which is created, or replaced if the conditions hold."""
         raw = RawSource(request, self._config, name_in_path(request))
         on_conflict, precondition = OnConflict.REPLACE, requested_precondition(request)
         if (field_value(request.headers, hdrs.IF_NONE_MATCH) or "").strip() == "*":
-            on_conflict = OnConflict.REJECT  # which no other upload gets past
+            on_conflict = OnConflict.REJECT  # atomic, also against an upload that is published at the same time
         if precondition != NO_PRECONDITION:
-            precondition.check(await self._storage.stat(raw.filename))  # what fails already need not be sent
+            # Publishing checks again; but a request that fails now need not send its body.
+            precondition.check(await self._storage.stat(raw.filename))
         try:
             job, (file,) = await self._take(request, raw, on_conflict=on_conflict, precondition=precondition)
         except NameTaken:
@@ -134,6 +138,6 @@ class UploadRoutes:
 
 
 def requested_on_conflict(request: web.Request, config: Config) -> OnConflict:
-    """What is to become of a taken name, as the query of `request` or `config` says. Raises InvalidOption."""
+    """What happens if the name is taken, by the query of `request`, or else by `config`. Raises InvalidOption."""
     text = request.query.get("on_conflict")
     return parse_on_conflict(text) if text else config.on_conflict

@@ -1,1 +1,1 @@
-"""What every request passes before its handler: is it a message, who sends it, from where; and how errors are told."""
+"""What every request passes before its handler: message checks, authentication, origins; and errors as problems."""

@@ -1,7 +1,10 @@
-"""Pages of other origins as clients (Fetch standard, "CORS protocol"): those that are configured, and no others.
+"""Pages of other origins as clients (Fetch standard, "CORS protocol"): pages of `config.cors_origins`, and no others.
 
-Rules of this room: what a browser sends by itself is never asked for (no credentials); such a page has a token and
-sends it. Without a token's protection, on loopback, a configured origin is as good as our own.
+Rules of this file:
+
+- A browser is never asked to send credentials (cookies) for such a page: the page has a token of its own and sends it.
+- A header that a client may send, or may read, is added to `REQUEST_HEADERS` or `RESPONSE_HEADERS` here.
+- On a server without tokens, a page of a configured origin may do what our own page may.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,8 +18,8 @@ __all__ = ["cors", "exposing"]
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-#: What a page may send besides what it always may.
-_HEADERS = (
+#: The request headers that a page may set, besides those that the Fetch standard always allows.
+REQUEST_HEADERS = (
     "Authorization",
     "auth_token",
     "Content-Type",
@@ -46,8 +49,8 @@ _HEADERS = (
     "X-Requested-With",
 )
 
-#: What it may read of an answer besides what it always may.
-_EXPOSED = (
+#: The response headers that a page may read, besides those that the Fetch standard always allows.
+RESPONSE_HEADERS = (
     "Accept-Ranges",
     "Content-Disposition",
     "Content-Range",
@@ -74,23 +77,23 @@ _EXPOSED = (
     "Upload-Offset",
 )
 
-#: Seconds for which a browser need not ask again; browsers cap it at two hours.
-_MAX_AGE = 7200
+#: Seconds for which a browser may keep the answer to a preflight; browsers cap it at two hours.
+_PREFLIGHT_MAX_AGE = 7200
 
 
 def cors(origins: frozenset[str]) -> Middleware:
-    """A middleware that answers whether a page of one of `origins` may send what it wants to send."""
+    """A middleware that answers the preflight of a page of one of `origins`: what it may send."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asks = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
-        if asks and request.headers.get(hdrs.ORIGIN) in origins:
+        is_preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        if is_preflight and request.headers.get(hdrs.ORIGIN) in origins:
             return LingeringResponse(
                 status=204,
                 headers={
                     hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
-                    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(_HEADERS),
-                    hdrs.ACCESS_CONTROL_MAX_AGE: str(_MAX_AGE),
+                    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(REQUEST_HEADERS),
+                    hdrs.ACCESS_CONTROL_MAX_AGE: str(_PREFLIGHT_MAX_AGE),
                 },
             )
         return await handler(request)
@@ -99,7 +102,7 @@ def cors(origins: frozenset[str]) -> Middleware:
 
 
 def exposing(origins: frozenset[str]) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """An ``on_response_prepare``: let a page of one of `origins` read the answer."""
+    """An ``on_response_prepare`` that lets a page of one of `origins` read the answer."""
 
     async def expose(request: web.Request, response: web.StreamResponse) -> None:
         if not origins:
@@ -108,6 +111,6 @@ def exposing(origins: frozenset[str]) -> Callable[[web.Request, web.StreamRespon
         origin = request.headers.get(hdrs.ORIGIN)
         if origin in origins:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ", ".join(_EXPOSED)
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ", ".join(RESPONSE_HEADERS)
 
     return expose

@@ -1,8 +1,8 @@
-"""Requests that no route takes: 404, or 405 where another method would do; 204 with what is allowed for OPTIONS.
+"""Requests for which there is no route: 404, or 405 where the path has other methods; 204 with Allow for OPTIONS.
 
-aiohttp has responses for these, but answers an ``Expect`` header before them in its own way (`headgate.web.expect`),
-which shows the header's value and fails over one that is not text. So the last resource of the router is a `Fallback`,
-which takes every request that the others do not.
+aiohttp answers these itself, but it handles an ``Expect`` header before that, in a way that echoes the header's value
+and fails for one that is not text (`headgate.web.expect`). So the last resource of the router is a `Fallback`, which
+matches every request that no other resource matches.
 """
 
 from aiohttp import hdrs, web

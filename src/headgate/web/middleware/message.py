@@ -1,7 +1,10 @@
-"""What holds of every request as a message of HTTP, whatever it asks for (RFC 9112).
+"""Checks of every request as an HTTP/1.1 message, whatever it asks for (RFC 9112; section numbers are its own).
 
-Rules of this room: a message that two readers could understand in two ways is refused, not repaired. What a target says
-of the authority counts before what Host says (3.2.2).
+Rules of this file:
+
+- A message that a proxy and this server could read in two ways is refused, not repaired: that is how requests are
+  smuggled past a proxy.
+- The authority in an absolute request target counts before Host (3.2.2).
 """
 
 import re
@@ -14,7 +17,8 @@ from headgate.wire.fields import field_value
 
 __all__ = ["authority", "check_message", "has_faulty_framing", "port_of"]
 
-# RFC 3986, 3.2.2 and 3.2.3: a name, or an address in brackets, and a port. No user: nobody is to be one by a URL.
+# RFC 3986, 3.2.2 and 3.2.3: a name, or an address in brackets, and a port. A user part is not accepted: a URL is no
+# proof of who sends it.
 _AUTHORITY = re.compile(r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 
 #: The absolute form of a target (RFC 9112, 3.2.2).
@@ -22,7 +26,7 @@ _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def check_message(request: web.Request) -> None:
-    """Raise MalformedRequest or UnsupportedFeature if `request` is no message that we may act upon."""
+    """Raise MalformedRequest or UnsupportedFeature if `request` is not a message that the server may act upon."""
     version = request.version
     if version.major != 1 or version < HttpVersion10:
         raise MalformedRequest("HTTP/1.0 and HTTP/1.1 are spoken here.")
@@ -33,28 +37,29 @@ def check_message(request: web.Request) -> None:
     if hosts > 1 or (not hosts and version >= HttpVersion11):  # 3.2
         raise MalformedRequest("A request has one Host.")
     if not _is_authority(authority(request)):
-        raise MalformedRequest("The host that the request names is none.")
+        raise MalformedRequest("The request names no valid host.")
 
 
-@lru_cache(maxsize=256)  # most requests name the same few
+@lru_cache(maxsize=256)  # most requests name one of a few hosts
 def _is_authority(text: str) -> bool:
     match = _AUTHORITY.fullmatch(text)
     return match is not None and int(match[1] or 0) <= 65535
 
 
 def has_faulty_framing(request: web.Request) -> bool:
-    """Does `request` use what its version does not have? It is answered, and its connection ends (6.1)."""
+    """Has `request` a transfer coding that its version, HTTP/1.0, lacks? Then its connection ends with the answer
+    (6.1)."""
     return request.version < HttpVersion11 and hdrs.TRANSFER_ENCODING in request.headers
 
 
 def authority(request: web.Request) -> str:
-    """Host and port as the client says them; nothing where HTTP/1.0 leaves them out."""
+    """Host and port as the client wrote them; empty where a client of HTTP/1.0 left them out."""
     path = request.raw_path
     match = None if path.startswith("/") else _ABSOLUTE.match(path)
     return request.headers.get(hdrs.HOST, "") if match is None else match[1]
 
 
 def port_of(request: web.Request) -> str:
-    """The port that `authority` names; nothing where it is the scheme's own."""
+    """The port in `authority`; empty where it is the default one of the scheme."""
     match = _AUTHORITY.fullmatch(authority(request))
     return (match[1] or "") if match is not None else ""

@@ -1,9 +1,10 @@
-"""Errors as problem+json (RFC 9457), rendered in one place.
+"""Errors as problem+json (RFC 9457): the outermost middleware renders whatever a handler raises.
 
-Rules of this room:
+Rules of this file:
 
-- Every answer of 400 and above that leaves headgate has a stable `code`, and shows nothing internal.
-- What a client did wrong, or a client that went away, is not worth a traceback; what we did wrong is, once.
+- Every answer of 400 and above has a stable `code`, and shows nothing internal.
+- A client's error, or a client that went away, is logged without a traceback; an error of the server with one, once.
+- An answer that comes before the end of the request's body lingers, so that the client gets to read it.
 """
 
 import json
@@ -48,7 +49,7 @@ def _problem(
     type_: str | None = None,
     members: Mapping[str, object] | None = None,
 ) -> LingeringResponse:
-    """A problem+json response to `request`; if that began a job, it names the job."""
+    """A problem+json response to `request`; it names the job that `request` began, if any."""
     job = request.get(JOB)
     body: dict[str, object] = {
         "type": type_ or f"urn:headgate:problem:{code}",
@@ -72,8 +73,10 @@ def _problem(
 
 
 def problems(config: Config, bus: EventBus) -> Middleware:
-    """A middleware that turns whatever a handler raises into a problem, and sees to it that an early answer arrives.
-    A refusal because of the user is published on `bus`."""
+    """A middleware that answers what a handler raises with a problem, and lets an early answer linger.
+
+    A request that is refused because of its user or its origin is published on `bus` as AccessDenied.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -86,11 +89,11 @@ def problems(config: Config, bus: EventBus) -> Middleware:
         except HeadgateError as error:
             if isinstance(error, Unauthorized | Forbidden):
                 bus.publish(_denial(request, error))
-            response = _told(request, error)
+            response = _error_response(request, error)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = _refused(request, error)
+            response = _aiohttp_error_response(request, error)
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)
             response = _problem(request, 500, HeadgateError.code, HeadgateError.title)
@@ -110,11 +113,12 @@ def _denial(request: web.Request, error: HeadgateError) -> AccessDenied:
     )
 
 
-def _told(request: web.Request, error: HeadgateError) -> LingeringResponse:
-    """An error of ours. What we did wrong is logged; that there is too much to do is not our doing."""
+def _error_response(request: web.Request, error: HeadgateError) -> LingeringResponse:
+    """The answer to a HeadgateError. An error of the server is logged; that it is busy or not ready is not an error."""
     if isinstance(error, ServerError) and not isinstance(error, Busy | NotReady):
-        ours = error.__cause__ if isinstance(error, ExportFailed) else None
-        logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=ours)
+        # A generated export is the embedding service's own code: its traceback tells where it failed.
+        shown = error.__cause__ if isinstance(error, ExportFailed) else None
+        logger.error("%s %s: %s (%r)", request.method, request.path, error, error.__cause__, exc_info=shown)
     response = _problem(
         request, error.status, error.code, error.title, error.detail, type_=error.type, members=error.members
     )
@@ -127,10 +131,10 @@ def _told(request: web.Request, error: HeadgateError) -> LingeringResponse:
     return response
 
 
-def _refused(request: web.Request, error: web.HTTPException) -> LingeringResponse:
-    """An error of aiohttp's, in our form."""
+def _aiohttp_error_response(request: web.Request, error: web.HTTPException) -> LingeringResponse:
+    """The answer to an error that aiohttp raised, with the headers that it has (Allow, Location)."""
     phrase = _PHRASES.get(error.status, error.reason)
     response = _problem(request, error.status, phrase.lower().replace(" ", "-"), phrase)
-    of_its_body = (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
-    response.headers.extend((name, value) for name, value in error.headers.items() if name not in of_its_body)
+    body_headers = (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+    response.headers.extend((name, value) for name, value in error.headers.items() if name not in body_headers)
     return response

@@ -1,4 +1,4 @@
-"""The page: static files of ours, without a build step, read once at start.
+"""The page: static files of this package, without a build step, read once at start.
 
 GET /    GET /static/{name}
 """
@@ -18,27 +18,27 @@ from headgate.wire.fields import field_values
 
 __all__ = ["PAGE_ROUTES", "PageRoutes"]
 
-#: Names of the routes that need no user: the page holds nothing but itself.
+#: Names of the routes that are open to all: the page's files contain no user's data.
 PAGE_ROUTES = frozenset({"page", "page-without-slash", "static"})
 
-#: Everything is ours and nothing else is: no other origin, no inline code, no markup made from text.
-_POLICY = (
+#: The page loads from its own origin only, runs no inline code, and makes no markup from text.
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'"
 )
 
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    # Not "no-referrer": a browser would then not say, with a form, which origin it comes from.
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+    # Not "no-referrer": a browser would then send no Origin with a form.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # To be asked for each time, and mostly answered with 304: an upgrade shows at once.
+    # Browsers ask each time, and are mostly answered with 304: so an upgrade shows at once.
     hdrs.CACHE_CONTROL: "no-cache",
 }
 
 
 class PageRoutes:
-    """The handlers of the page and of what it is made of."""
+    """The handlers of the page and its static files."""
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[bytes, str, str]] = {}  # content, type, validator
@@ -56,7 +56,7 @@ class PageRoutes:
         return self._answer(request, "index.html")
 
     async def add_slash(self, request: web.Request) -> web.StreamResponse:
-        """Mounted under a prefix, that prefix itself: the page's links are relative to what is below it."""
+        """Redirect the prefix under which the application is mounted to the page: its links need the final slash."""
         raise web.HTTPPermanentRedirect(public_path(request, str(request.app.router["page"].url_for())))
 
     async def static(self, request: web.Request) -> LingeringResponse:

@@ -1,4 +1,4 @@
-"""Signing in to the page: a browser keeps the token in a cookie that no script can read and no other site can send.
+"""Signing in to the page: the browser keeps the token in a cookie, which no script can read and no other site can send.
 
 GET /session    POST /session    DELETE /session
 """
@@ -17,12 +17,15 @@ from headgate.web.responses import LingeringResponse, json_response
 
 __all__ = ["SESSION_ROUTES", "SessionRoutes"]
 
-#: Names of the routes that need no user: they are how one becomes somebody.
+#: Names of the routes that are open to all: a client that is not signed in needs them to sign in.
 SESSION_ROUTES = frozenset({"session"})
 
 
 class SessionRoutes:
-    """The handlers of ``/session``. With an `authenticate` of the embedding service, signing in is its own business."""
+    """The handlers of ``/session``.
+
+    One can sign in only with `Tokens`, not with an embedding service's own Authenticate.
+    """
 
     def __init__(self, config: Config, authenticate: Authenticate) -> None:
         self._config = config
@@ -36,11 +39,11 @@ class SessionRoutes:
             resource.add_route("DELETE", self.sign_out, expect_handler=deferred)
 
     async def show(self, request: web.Request) -> LingeringResponse:
-        """Who this is, if anybody, and whether one can sign in here."""
-        return self._told(await identify(self._authenticate, request))
+        """The user of this request, if any, and whether one can sign in here."""
+        return self._session_response(await identify(self._authenticate, request))
 
     async def sign_in(self, request: web.Request) -> LingeringResponse:
-        """Keep ``{"token": "..."}`` in the browser, if it is somebody's."""
+        """Set the cookie, if ``{"token": "..."}`` is a user's token. Raises Unauthorized."""
         check_origin(request)
         text = await read_text(request, limit=self._config.max_request_size, seconds=self._config.idle_timeout)
         fields = parse_json(text)
@@ -50,27 +53,27 @@ class SessionRoutes:
         assert isinstance(self._authenticate, Tokens)
         user = self._authenticate.user_of(token)
         if user is None:
-            raise Unauthorized("This token is nobody's.")
-        answer = self._told(user)
+            raise Unauthorized("This token is not valid.")
+        answer = self._session_response(user)
         answer.set_cookie(
             cookie_name(request),
             token.strip(),
             path=self._path(request),
             httponly=True,
             samesite="Strict",
-            # A proxy may have taken TLS off; the browser says where its page came from.
+            # Behind a proxy that ends TLS the request is plain; the browser still tells the scheme of its page.
             secure=request.secure or request.headers.get(hdrs.ORIGIN, "").startswith("https:"),
         )
         return answer
 
     async def sign_out(self, request: web.Request) -> LingeringResponse:
-        """Forget the token."""
+        """Delete the cookie."""
         check_origin(request)
-        answer = self._told(None)
+        answer = self._session_response(None)
         answer.del_cookie(cookie_name(request), path=self._path(request))
         return answer
 
-    def _told(self, user: User | None) -> LingeringResponse:
+    def _session_response(self, user: User | None) -> LingeringResponse:
         known = None if user is None else {"name": user.name, "admin": user.admin}
         return json_response({"user": known, "sign_in": isinstance(self._authenticate, Tokens)})
 

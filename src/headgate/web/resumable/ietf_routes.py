@@ -1,11 +1,16 @@
-"""Resumable uploads of the IETF over HTTP (draft-ietf-httpbis-resumable-upload; sections of it are named here).
+"""Resumable uploads of the IETF over HTTP (draft-ietf-httpbis-resumable-upload; section numbers are its own).
 
 POST, OPTIONS /upload    HEAD, GET, PATCH, DELETE, OPTIONS /uploads/{id}
-"""
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+The handlers translate: headers to calls of the resumable core (`headgate.resumable`), its outcome to headers. How the
+iterations of the draft differ is in `wire/ietf.py` (`Dialect`).
+
+Rules of this file:
+
+- The answer to the request that completes an upload is the answer that a plain upload would have had; the same request
+  again, without bytes, gets it again (`_replay`).
+- Every answer says whether the upload is complete, an error too: it is a default header until the upload is whole.
+"""
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -13,18 +18,14 @@ from aiohttp.typedefs import Handler
 from headgate.config import Config
 from headgate.errors import (
     AlreadyFinished,
-    HeadgateError,
     MalformedRequest,
     OffsetMismatch,
     TooLarge,
     UnsupportedMedia,
 )
-from headgate.jobs import Job
 from headgate.names import check_name
 from headgate.resumable import Append, NewUpload, Protocol, ResumableUploads, Upload
-from headgate.transfer.digester import Digester
 from headgate.transfer.inbound.approval import ReceivedFile
-from headgate.transfer.inbound.body import Body
 from headgate.transfer.inbound.content import check_content, media_type
 from headgate.web.expect import deferred
 from headgate.web.files.file_json import uploaded_file_json
@@ -36,7 +37,8 @@ from headgate.web.jobs.job_json import job_json
 from headgate.web.jobs.job_links import job_headers, job_url
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, json_response, set_default_headers
-from headgate.web.resumable.requests import RequestSender, absolute, final, find, seconds_left, set_job
+from headgate.web.resumable.progress_sender import ProgressSender
+from headgate.web.resumable.requests import absolute, final, find, seconds_left, set_job
 from headgate.wire.digest_fields import parse_digests, parse_wish
 from headgate.wire.fields import field_value, field_values
 from headgate.wire.ietf import CONTENT_TYPE, FIELDS, Dialect, format_limits
@@ -50,13 +52,12 @@ UPLOAD_ROUTE = "upload"
 OFFSET = "Upload-Offset"
 LENGTH = "Upload-Length"
 LIMIT = "Upload-Limit"
-VERSION = "Upload-Draft-Interop-Version"
 
 _REPR = "Repr-Digest"
 
 
 class IetfRoutes:
-    """The handlers of ``/uploads/``, and `create`, which ``POST /upload`` calls for whoever asks for it."""
+    """The handlers of ``/uploads/``, and of a ``POST /upload`` that asks for a resumable upload."""
 
     def __init__(self, config: Config, uploads: ResumableUploads) -> None:
         self._config = config
@@ -75,7 +76,7 @@ class IetfRoutes:
             one.add_route(method, handler, expect_handler=deferred)
 
     async def options(self, request: web.Request) -> LingeringResponse:
-        """The limits, before anything is sent (4.1.4)."""
+        """The limits, for a client that has sent nothing yet (4.1.4)."""
         limits = {"max-size": self._config.max_file_size, "max-age": int(self._config.upload_expiry)}
         headers = {LIMIT: format_limits(limits), hdrs.ALLOW: "POST, OPTIONS"}
         if "id" in request.match_info:
@@ -83,7 +84,8 @@ class IetfRoutes:
         return LingeringResponse(status=204, headers=headers)
 
     def handler_of(self, request: web.Request) -> Handler | None:
-        """The handler of `request`, a ``POST /upload``, if it asks for a resumable upload. A form never does."""
+        """The handler of `request`, a ``POST /upload``, if that asks for a resumable upload, as no form does; else
+        None."""
         started = any(name in request.headers for name in ("Upload-Complete", "Upload-Incomplete"))
         is_form = media_type(request).startswith("multipart/")
         return final(self.create) if started and not is_form and self._dialect(request).complete is not None else None
@@ -92,13 +94,13 @@ class IetfRoutes:
         return Dialect(field_values(request.headers, FIELDS), self._config.interop_versions)
 
     async def create(self, request: web.Request) -> LingeringResponse:
-        """Begin an upload with what the request brings, all of it or not (4.2)."""
+        """Create an upload with the content of the request, which is the whole of it or a beginning (4.2)."""
         dialect = self._dialect(request)
         complete = bool(dialect.complete)
         set_default_headers(request, dialect.completeness(False))
         check_content(request)
-        absolute(request, self._config, "/")  # who cannot be told where it is need not begin
-        sender = _Sender(request, self._config, dialect)
+        absolute(request, self._config, "/")  # raises before anything is created, if no Location can be told
+        sender = ProgressSender(request, self._config, dialect)
         length = dialect.length
         if length is None and complete:
             length = sender.length
@@ -111,7 +113,7 @@ class IetfRoutes:
             wanted_digest=parse_wish(field_value(request.headers, "Want-Repr-Digest") or ""),
         )
         append = Append(offset=0, length=length, last=dialect.last, strict=True)
-        append.agreed(0, sender.length, None)  # what cannot be need not be begun
+        append.agreed(0, sender.length, None)  # raises before anything is created, if the lengths cannot be true
         id_ = requested_job_id(request)
         try:
             upload = await self._uploads.create(new, owner=request[USER].name, id_=id_, address=request.remote)
@@ -121,30 +123,29 @@ class IetfRoutes:
         set_job(request, upload)
         headers = {hdrs.LOCATION: self._url(request, upload)} | self._limits(dialect, upload)
         try:
-            await sender.interim(headers)
+            await sender.send_progress(headers)
             return await self._take(request, dialect, upload, append, sender) or LingeringResponse(
                 status=201, headers=headers | self._progress(request, dialect, upload)
             )
         except BaseException as error:
             if id_ is None and dialect.version is None and not upload.is_being_completed:
-                # Its client was not told where it is.
+                # No client knows its URL, so none can go on with it.
                 await upload.abandon(error)
             raise
 
     async def _take(
-        self, request: web.Request, dialect: Dialect, upload: Upload, append: Append, sender: "_Sender"
+        self, request: web.Request, dialect: Dialect, upload: Upload, append: Append, sender: ProgressSender
     ) -> LingeringResponse | None:
-        """Add what the request brings; the final answer, if that completes the upload."""
+        """Add the content of `request` to `upload`; returns the final answer if that completes it, else None."""
         sender.upload = upload
         try:
             await upload.append(append, sender, self._config)
             if not upload.job.all_received:
                 return None
-            set_default_headers(
-                request, dialect.completeness(True)
-            )  # whatever is said now is said of the whole (4.1.2)
+            # From here on every answer is about the complete upload (4.1.2).
+            set_default_headers(request, dialect.completeness(True))
             await self._uploads.completed(upload)
-        except AlreadyFinished:  # it was published, or ended, while this one waited
+        except AlreadyFinished:  # it was published, or ended, while this request waited for it
             set_default_headers(request, dialect.completeness(False))
             upload = await self._uploads.find_again(upload)
             return self._replay(request, dialect, upload, append.offset or 0, sender)
@@ -157,7 +158,7 @@ class IetfRoutes:
         return self._final(request, dialect, upload)
 
     def _final(self, request: web.Request, dialect: Dialect, upload: Upload) -> LingeringResponse:
-        """What the plain upload would have been answered."""
+        """The answer that a plain upload of the same bytes would have had."""
         outcome, job = upload.record.outcome, upload.info()
         assert outcome is not None
         file = ReceivedFile(outcome.name, outcome.size, outcome.digests)
@@ -166,10 +167,10 @@ class IetfRoutes:
         return json_response(body, status=201, headers=headers | dialect.completeness(True))
 
     async def probe(self, request: web.Request) -> LingeringResponse:
-        """How far an upload is (4.3). Whoever was adding to it has ended when this answers."""
+        """The offset of an upload (4.3). A request that was adding to it has been ended when this answers."""
         dialect = self._dialect(request)
         if any(name in request.headers for name in (OFFSET, "Upload-Complete", "Upload-Incomplete")):
-            raise MalformedRequest(f"Who asks for the offset sends neither {OFFSET} nor Upload-Complete.")
+            raise MalformedRequest(f"A request for the offset may have neither {OFFSET} nor Upload-Complete.")
         upload = await find(request, self._uploads, Protocol.IETF)
         if upload.record.outcome is None:
             try:
@@ -183,7 +184,7 @@ class IetfRoutes:
         return LingeringResponse(status=204, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
 
     async def append(self, request: web.Request) -> LingeringResponse:
-        """Add bytes, or the last of them (4.4)."""
+        """Add the content of the request, which may be the last of the upload (4.4)."""
         dialect = self._dialect(request)
         set_default_headers(request, dialect.completeness(False))
         upload = await find(request, self._uploads, Protocol.IETF)
@@ -194,7 +195,7 @@ class IetfRoutes:
         offset, complete = dialect.offset, dialect.complete
         if offset is None or complete is None:
             raise MalformedRequest(f"{OFFSET} and Upload-Complete are needed.")
-        sender = _Sender(request, self._config, dialect)
+        sender = ProgressSender(request, self._config, dialect)
         if upload.record.outcome is not None:
             return self._replay(request, dialect, upload, offset, sender)
         append = Append(offset=offset, length=dialect.length, last=dialect.last, strict=True)
@@ -203,16 +204,19 @@ class IetfRoutes:
         )
 
     def _replay(
-        self, request: web.Request, dialect: Dialect, upload: Upload, offset: int, sender: "_Sender"
+        self, request: web.Request, dialect: Dialect, upload: Upload, offset: int, sender: ProgressSender
     ) -> LingeringResponse:
-        """The final answer once more, for a client that did not get it; whoever wants to add is refused."""
+        """The final answer again, for a client that did not receive it.
+
+        Raises OffsetMismatch for content to be added.
+        """
         if offset != upload.offset or sender.length != 0:
             set_default_headers(request, {OFFSET: str(upload.offset)})
             raise OffsetMismatch(upload.offset, offset)
         return self._final(request, dialect, upload)
 
     async def delete(self, request: web.Request) -> LingeringResponse:
-        """End an upload (4.5). What is published already stays; it has a URL of its own."""
+        """Cancel an upload (4.5). A file that was published already stays, under a URL of its own."""
         upload = await find(request, self._uploads, Protocol.IETF, wait=False)
         await self._uploads.remove(upload, by=requesting_actor(request))
         return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
@@ -234,50 +238,11 @@ class IetfRoutes:
         return {OFFSET: str(upload.offset)} | dialect.completeness(done) | job_headers(request, upload.info())
 
 
-class _Sender(RequestSender):
-    """A request that is told how far it is, in 104 responses, if it understands them."""
-
-    def __init__(self, request: web.Request, config: Config, dialect: Dialect) -> None:
-        super().__init__(request, config, Digester.expecting(request.headers, fields=("Content-Digest",)))
-        self._dialect = dialect
-        #: What it is sent to.
-        self.upload: Upload | None = None
-
-    async def interim(self, headers: Mapping[str, str]) -> None:
-        """A 104 (Upload Resumption Supported) response with `headers`."""
-        if self._dialect.version is None:
-            return
-        lines = {VERSION: str(self._dialect.version), **headers}
-        text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        await self.send_interim(f"HTTP/1.1 104 Upload Resumption Supported\r\n{text}\r\n".encode())
-
-    def watch(self, job: Job, body: Body) -> AbstractContextManager[object]:
-        watch = super().watch(job, body)
-        # What may still be dropped, because it is not what its digest says, is not acknowledged.
-        tells = self._dialect.version is not None and not self.checked
-        return self._telling(watch, self.upload) if tells and self.upload is not None else watch
-
-    @contextmanager
-    def _telling(self, watch: AbstractContextManager[object], upload: Upload) -> Iterator[None]:
-        task = asyncio.create_task(self._tell(upload, upload.offset))
-        try:
-            with watch:
-                yield
-        finally:
-            task.cancel()
-
-    async def _tell(self, upload: Upload, told: int) -> None:
-        """Tell now and then how much of it is safe (4.4.2)."""
-        with suppress(HeadgateError):
-            while True:
-                await asyncio.sleep(self._config.watch_interval)
-                if upload.offset != told:
-                    told = await upload.secured()
-                    await self.interim({OFFSET: str(told)})
-
-
 def _name(request: web.Request) -> str | None:
-    """What the file is to be called: as Content-Disposition says (4.2.1), or the query. Raises InvalidName."""
+    """The name that Content-Disposition (4.2.1), or else the query, gives the file; None if neither.
+
+    Raises InvalidName.
+    """
     header = request.headers.get(hdrs.CONTENT_DISPOSITION)
-    told = None if header is None else parse_parameters(header)[1].get("filename")
-    return name_in_query(request, "filename") if told is None else check_name(told)
+    name = None if header is None else parse_parameters(header)[1].get("filename")
+    return name_in_query(request, "filename") if name is None else check_name(name)

@@ -1,4 +1,8 @@
-"""What the headers of tus want of a new upload, and of the bytes that come with them."""
+"""tus creations: the headers of ``POST /tus/`` as a `NewUpload`, and the checksum of a tus request.
+
+A creation names its length, or says that it is deferred; with Upload-Concat it is one part of a later upload, or an
+upload made of such parts (tus 1.0.0, "Creation" and "Concatenation").
+"""
 
 import json
 from collections.abc import Mapping
@@ -27,19 +31,22 @@ DEFER = "Upload-Defer-Length"
 
 
 def requested_upload(request: web.Request, config: Config) -> NewUpload:
-    """What the headers ask for. Raises MalformedRequest, InvalidName, InvalidOption."""
+    """The upload that `request` wants to create.
+
+    Raises MalformedRequest, InvalidName, InvalidOption, UploadNotFound.
+    """
     headers = field_values(request.headers, (METADATA, LENGTH, CONCAT, DEFER))
     metadata_header = headers.get(METADATA, "")
     metadata = parse_metadata(metadata_header)
     deferred_length = parse_defer(headers.get(DEFER))
-    told = headers.get(LENGTH)
-    length = None if told is None else parse_number(LENGTH, told)
+    length_header = headers.get(LENGTH)
+    length = None if length_header is None else parse_number(LENGTH, length_header)
     concat = None if CONCAT not in headers else parse_concat(headers[CONCAT])
     parts = () if concat is None or concat.urls is None else tuple(_part(url) for url in concat.urls)
     if parts:
-        if told is not None or deferred_length or not is_empty(request):
+        if length_header is not None or deferred_length or not is_empty(request):
             raise MalformedRequest("A final upload has its length and its bytes from its parts.")
-    elif deferred_length is (told is not None):
+    elif deferred_length is (length_header is not None):
         raise MalformedRequest("One of Upload-Length and Upload-Defer-Length is needed.")
     return NewUpload(
         protocol=Protocol.TUS,
@@ -53,7 +60,7 @@ def requested_upload(request: web.Request, config: Config) -> NewUpload:
 
 
 def digester_of(request: web.Request) -> Digester:
-    """What its content is to be held against. Raises MalformedRequest."""
+    """A digester of the content of `request`, by its Upload-Checksum if it has one. Raises MalformedRequest."""
     text = field_value(request.headers, "Upload-Checksum")
     if text is None:
         return Digester({})
@@ -62,7 +69,7 @@ def digester_of(request: web.Request) -> Digester:
 
 
 def _part(url: str) -> UUID:
-    """The upload at `url`, which may be absolute or a path. Raises UploadNotFound."""
+    """The id of the upload at `url`, which may be absolute or a path. Raises UploadNotFound."""
     try:
         path = URL(url).path
     except ValueError:
@@ -71,7 +78,7 @@ def _part(url: str) -> UUID:
 
 
 def _name(metadata: Mapping[str, bytes]) -> str | None:
-    """What the file is to be called. Raises InvalidName."""
+    """The name that the metadata give the file; None without one. Raises InvalidName."""
     if not metadata.get("filename"):
         return None
     try:

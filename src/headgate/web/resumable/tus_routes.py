@@ -1,6 +1,15 @@
 """tus 1.0.0 over HTTP (tus.io/protocols/resumable-upload), with its extensions.
 
 OPTIONS, POST /tus/    HEAD, PATCH, DELETE, OPTIONS /tus/{id}
+
+The handlers translate: headers to calls of the resumable core (`headgate.resumable`), its outcome to headers.
+
+Rules of this file:
+
+- An extension is advertised only if the storage can do it.
+- Every answer carries Tus-Resumable, an error too. An error that the client should not retry has a status upon which
+  tus clients stop (`final`).
+- An upload that is whole is published before the answer. If that fails, the next HEAD or PATCH tries again.
 """
 
 import asyncio
@@ -40,7 +49,7 @@ from headgate.web.jobs.job_ids import requested_job_id
 from headgate.web.jobs.job_links import job_headers
 from headgate.web.middleware.auth import USER
 from headgate.web.responses import LingeringResponse, set_default_headers
-from headgate.web.resumable.requests import RequestSender, absolute, final, find, is_empty, set_job, told_at
+from headgate.web.resumable.requests import RequestSender, absolute, expiry_date, final, find, is_empty, set_job
 from headgate.web.resumable.tus_creation import LENGTH, digester_of, requested_upload
 from headgate.wire.fields import field_value
 from headgate.wire.tus import (
@@ -91,7 +100,7 @@ class TusRoutes:
         @final
         async def serve(request: web.Request) -> web.StreamResponse:
             method = request.method
-            if method != hdrs.METH_OPTIONS:  # nobody was asked who they are, for what it tells
+            if method != hdrs.METH_OPTIONS:  # OPTIONS is open to all: no override may make another method of it
                 method = request.headers.get("X-HTTP-Method-Override", method).upper()
             if method not in handlers:
                 raise web.HTTPMethodNotAllowed(method, handlers)
@@ -103,7 +112,7 @@ class TusRoutes:
         return serve
 
     async def options(self, request: web.Request) -> LingeringResponse:
-        """What is served."""
+        """The version, the extensions and the largest size that are served."""
         headers = {
             "Tus-Version": VERSION,
             "Tus-Extension": ",".join(self._extensions),
@@ -116,11 +125,11 @@ class TusRoutes:
         return LingeringResponse(status=200, headers=headers)
 
     async def create(self, request: web.Request) -> LingeringResponse:
-        """Begin an upload, with or without some of its bytes, or make one of parts."""
+        """Create an upload, with some of its bytes if the request carries any; or publish one that is made of parts."""
         new = requested_upload(request, self._config)
         if (new.partial or new.parts) and not self._storage.capabilities.concatenation:
             raise UnsupportedFeature("Uploads cannot be concatenated here.")
-        absolute(request, self._config, "/")  # who cannot be told where it is need not begin
+        absolute(request, self._config, "/")  # raises before anything is created, if no Location can be told
         with_bytes = await self._brings_bytes(request)
         sender = RequestSender(request, self._config, digester_of(request))
         if with_bytes and new.length is not None and (sender.length or 0) > new.length:
@@ -133,10 +142,10 @@ class TusRoutes:
                 await self._append(upload, Append(offset=0), sender)
             if upload.record.outcome is None and (upload.whole or new.parts):
                 await self._uploads.completed(upload)
-        except AlreadyFinished:  # somebody who knew its id has ended it meanwhile
+        except AlreadyFinished:  # a request of the same owner, who chose the id, has ended it meanwhile
             upload = await self._uploads.find_again(upload)
         except BaseException as error:
-            if id_ is None and not upload.is_being_completed:  # nobody was told where it is
+            if id_ is None and not upload.is_being_completed:  # no client knows its URL, so none can go on with it
                 await upload.abandon(error)
             raise
         path = str(request.app.router[UPLOAD_ROUTE].url_for(id=upload.info().id_text))
@@ -147,13 +156,13 @@ class TusRoutes:
         return LingeringResponse(status=201, headers=headers)
 
     async def _brings_bytes(self, request: web.Request) -> bool:
-        """Does a creation carry content? Raises UnsupportedMedia if it is not of our type."""
+        """Does a creation carry content? Raises UnsupportedMedia if that has not the type of tus, IdleTimeout."""
         if is_empty(request):
             return False
         check_coding(request)
         if media_type(request) == CONTENT_TYPE:
             return True
-        if request.content_length is None:  # chunked: some send so that there is nothing
+        if request.content_length is None:  # chunked: some clients send an empty body so
             await send_continue(request)
             try:
                 async with asyncio.timeout(self._config.idle_timeout):
@@ -166,7 +175,7 @@ class TusRoutes:
         raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
 
     async def head(self, request: web.Request) -> LingeringResponse:
-        """How far an upload is. Whoever was adding to it has ended when this answers."""
+        """The offset of an upload. A request that was adding to it has been ended when this answers."""
         upload = await find(request, self._uploads, Protocol.TUS)
         record = upload.record
         if record.outcome is None and not record.parts:
@@ -176,10 +185,10 @@ class TusRoutes:
                     await self._uploads.completed(upload)
             except AlreadyFinished:  # it was published, or ended, just now
                 upload = await find(request, self._uploads, Protocol.TUS)
-            except Superseded as error:  # of any other refusal clients conclude that it is lost
+            except Superseded as error:  # of another status clients conclude that the upload is lost
                 raise UploadLocked("A newer request has come.") from error
         elif record.parts and record.outcome is None:
-            with contextlib.suppress(HeadgateError):  # it may have failed before; it is made as soon as it can be
+            with contextlib.suppress(HeadgateError):  # publishing it failed before: try again
                 await self._uploads.completed(upload)
             upload = await find(request, self._uploads, Protocol.TUS)
         record = upload.record
@@ -196,7 +205,7 @@ class TusRoutes:
         return LingeringResponse(status=200, headers=headers | {hdrs.CACHE_CONTROL: "no-store"})
 
     async def append(self, request: web.Request) -> LingeringResponse:
-        """Add bytes."""
+        """Add the content of the request at the offset that it names."""
         upload = await find(request, self._uploads, Protocol.TUS)
         if upload.record.parts:
             raise FinalUpload
@@ -205,8 +214,8 @@ class TusRoutes:
             set_default_headers(request, {"Accept-Patch": CONTENT_TYPE})
             raise UnsupportedMedia(f"Bytes must be sent as {CONTENT_TYPE}.")
         offset = parse_number(OFFSET, field_value(request.headers, OFFSET) or "")
-        told = field_value(request.headers, LENGTH)
-        append = Append(offset=offset, length=None if told is None else parse_number(LENGTH, told))
+        length = field_value(request.headers, LENGTH)
+        append = Append(offset=offset, length=None if length is None else parse_number(LENGTH, length))
         sender = RequestSender(request, self._config, digester_of(request))
         if upload.record.outcome is None:
             try:
@@ -231,31 +240,31 @@ class TusRoutes:
             raise ChecksumMismatch("Nothing of the content was kept.") from error
 
     async def delete(self, request: web.Request) -> LingeringResponse:
-        """End an upload; take back one that is complete, if nobody has replaced its file since."""
+        """Terminate an upload. Of a complete one its file is deleted, if it is still the one that was uploaded."""
         upload = await find(request, self._uploads, Protocol.TUS, wait=False)
         await self._uploads.remove(upload, by=requesting_actor(request))
         outcome = upload.record.outcome
         if outcome is not None and outcome.part_of is None:
-            own = Precondition(etags=frozenset({outcome.etag or ""}))
+            unchanged = Precondition(etags=frozenset({outcome.etag or ""}))
             with contextlib.suppress(FileNotFound, PreconditionFailed):
-                await self._storage.delete(outcome.name, own)
+                await self._storage.delete(outcome.name, unchanged)
                 self._bus.publish(FileDeleted(outcome.name, requesting_actor(request)))
         return LingeringResponse(status=204, headers=job_headers(request, upload.info()))
 
     def _expiry(self, upload: Upload) -> dict[str, str]:
-        """When it expires, if it is not complete."""
-        return {} if upload.record.outcome is not None else {"Upload-Expires": told_at(self._uploads, upload)}
+        """Upload-Expires; not of a complete upload, which does not expire."""
+        return {} if upload.record.outcome is not None else {"Upload-Expires": expiry_date(self._uploads, upload)}
 
 
 async def say_version(request: web.Request, response: web.StreamResponse) -> None:
-    """An ``on_response_prepare``: every answer says the version, be it an error."""
+    """An ``on_response_prepare``: give every answer of these routes the header Tus-Resumable, errors included."""
     resource = request.match_info.route.resource
     if resource is not None and (resource.name or "").startswith(UPLOAD_ROUTE):
         response.headers["Tus-Resumable"] = VERSION
 
 
 def _check_appended(request: web.Request, upload: Upload, offset: int, sender: RequestSender) -> None:
-    """What was published has all its bytes: only a request that adds none agrees with it."""
+    """A published upload has all its bytes: raise OffsetMismatch or TooLarge unless `request` adds none at its end."""
     if offset != upload.offset:
         set_default_headers(request, {OFFSET: str(upload.offset)})
         raise OffsetMismatch(upload.offset, offset)
