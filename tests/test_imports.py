@@ -34,7 +34,7 @@ MAY = {
     },
     "app": {"errors", "lowlevel", "config", "jobs", "events", "cluster", "storage", "transfer", "resumable", "web"},
     "http1": {"errors", "lowlevel", "config", "transfer"},
-    "cli": {"errors", "config", "names", "web", "app", "http1"},
+    "cli": {"errors", "lowlevel", "config", "names", "web", "app", "http1"},
     "__init__": {
         *("errors", "lowlevel", "config", "names", "jobs", "events", "cluster", "storage", "transfer", "web"),
         "app",

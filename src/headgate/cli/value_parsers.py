@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Parsers of the values of command-line options: sizes, counts, seconds, ports."""
 
 import argparse
 import re
@@ -13,7 +13,7 @@ _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def parse_size(text: str) -> int:
     """Bytes: "1500", "20GiB" and "20G" are powers of 1024, "20GB" of 1000, as GNU tools have it.
 
-    Raises argparse.ArgumentTypeError, with a sentence for the person who typed it.
+    Raises argparse.ArgumentTypeError with a sentence for the user.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_size_or_zero(text: str) -> int:
-    """The same, and 0 for none. Raises argparse.ArgumentTypeError."""
+    """As `parse_size`, or 0. Raises argparse.ArgumentTypeError."""
     return 0 if text.strip() == "0" else parse_size(text)
 
 

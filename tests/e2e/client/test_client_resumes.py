@@ -32,7 +32,7 @@ async def test_a_restarted_server_is_waited_for(root, big, number):
             assert (process.returncode, "trying again" in err.decode()) == (0, True)
             assert second.files() == ["big.bin"]
             assert await live(second) == []
-        went_on = int(err.decode().partition("going on after ")[2].partition(" ")[0])
+        went_on = int(err.decode().partition("continuing after ")[2].partition(" ")[0])
         assert went_on >= job["bytes_done"]
     assert (root / "big.bin").read_bytes() == big.read_bytes()
 

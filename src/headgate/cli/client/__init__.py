@@ -1,1 +1,1 @@
-"""The commands that speak to a server: upload, export, jobs, pause, resume, terminate, watch."""
+"""The commands of a client: upload, export, files, delete, jobs, pause, resume, rate, terminate."""

@@ -1,4 +1,8 @@
-"""A server, as its command-line client sees it: calls, events, and what can go wrong with them."""
+"""The HTTP client of the command line: calls of a headgate server, its events, and their errors.
+
+A call raises `Problem` for an answer that refuses it, `NotHeadgate` for an answer of another service, and `Unreachable`
+if there is no answer, or if the connection breaks in the middle of one.
+"""
 
 import json
 from collections.abc import AsyncIterator
@@ -8,21 +12,21 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-__all__ = ["NotHeadgate", "Problem", "Remote", "Unreachable"]
+__all__ = ["ApiClient", "NotHeadgate", "Problem", "Unreachable"]
 
-#: Seconds in which a connection must be there.
-CONNECT = 20.0
+#: Seconds in which a connection must be established.
+CONNECT_TIMEOUT_SECONDS = 20.0
 
-#: Bytes of one line of the events: a snapshot is one, and a thousand jobs of a hundred long names each are many.
-LONGEST_EVENT = 64 * 1024 * 1024
+#: The longest line of an event, in bytes: a snapshot is one line, with up to thousands of jobs of many long names.
+MAX_EVENT_LINE_BYTES = 64 * 1024 * 1024
 
 
 class Unreachable(Exception):
-    """No server answers there, or it went away in the middle."""
+    """No server answers at the address, or the connection broke."""
 
 
 class Problem(Exception):
-    """The server refused: its words, its status and its stable code."""
+    """The server refused a call: its message, the HTTP status, and the stable code."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,16 +35,16 @@ class Problem(Exception):
 
 
 class NotHeadgate(Problem):
-    """What answers there is no headgate: a proxy's own page, perhaps, or another service."""
+    """The answer is not one of a headgate server: it is a proxy's own page, or another service's."""
 
     code = "not-headgate"
 
     def __init__(self, status: int) -> None:
-        super().__init__(status, self.code, f"What answers there ({status}) is not a headgate; is the URL right?")
+        super().__init__(status, self.code, f"The answer ({status}) is not one of a headgate server; is the URL right?")
 
 
-class Remote:
-    """The headgate at `url`, spoken to with `token`. An async context manager."""
+class ApiClient:
+    """A client of the headgate server at `url`, which sends `token` with every call. An async context manager."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self._base = URL(url.rstrip("/") + "/")
@@ -53,8 +57,8 @@ class Remote:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
-            # A transfer takes as long as it takes, and a paused one longer: only a connection has a deadline.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+            # No deadline but for connecting: a transfer may take hours, and may be paused.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
             read_bufsize=1024 * 1024,
         )
         return self
@@ -65,29 +69,37 @@ class Remote:
         await self._session.close()
 
     def request(self, method: str, path: str, **options: Any) -> "_Request":
-        """A call whose response is the block's own: ``async with remote.request(...) as response:``. Raises Problem for
-        a refusal, Unreachable for what breaks on the way."""
+        """A call as a context: ``async with remote.request(...) as response:``.
+
+        Entering raises Problem or Unreachable; a connection that breaks within the block raises Unreachable.
+        """
         return _Request(self._session, method, self._base.join(URL(path, encoded=True)), options)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """A small call: what it answers, None if that is nothing. Raises Problem, Unreachable."""
+        """Make a call with `body` as JSON; returns the JSON object of the answer, None for 204.
+
+        Raises Problem, Unreachable.
+        """
         async with self.request(method, path, json=body) as response:
-            return None if response.status == 204 else await self.told(response)
+            return None if response.status == 204 else await self.json_object(response)
 
     @staticmethod
-    async def told(response: aiohttp.ClientResponse) -> Any:
-        """The JSON object that `response` is. Raises NotHeadgate."""
+    async def json_object(response: aiohttp.ClientResponse) -> Any:
+        """The JSON object in the body of `response`. Raises NotHeadgate for anything else."""
         try:
-            told = json.loads(await response.text(errors="replace"))
+            value = json.loads(await response.text(errors="replace"))
         except ValueError:
-            told = None
-        if not isinstance(told, dict):
+            value = None
+        if not isinstance(value, dict):
             raise NotHeadgate(response.status)
-        return told
+        return value
 
     async def events(self) -> AsyncIterator[tuple[str, Any]]:
-        """The events of the jobs: kinds, and what they say. Ends with the connection. Raises Problem, Unreachable."""
-        async with self.request("GET", "jobs/events", read_bufsize=LONGEST_EVENT) as response:
+        """The events of ``GET /jobs/events``, as kind and JSON, until the connection ends.
+
+        Raises Problem, Unreachable.
+        """
+        async with self.request("GET", "jobs/events", read_bufsize=MAX_EVENT_LINE_BYTES) as response:
             kind, data = "message", ""
             async for raw in response.content:
                 field, _, value = raw.decode().rstrip("\r\n").partition(": ")
@@ -102,11 +114,11 @@ class Remote:
 
 
 class _Request:
-    """See ``Remote.request()``."""
+    """The context that ``ApiClient.request()`` returns."""
 
     def __init__(self, session: aiohttp.ClientSession, method: str, url: URL, options: dict[str, Any]) -> None:
         self._url = url
-        # A redirect would be followed by another method, and the token would go along.
+        # Redirects are not followed: that would change the method, and send the token to another server.
         self._context = session.request(method, url, allow_redirects=False, **options)
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
@@ -121,8 +133,10 @@ class _Request:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
         if response.status < 400:
-            there = response.headers.get("Location", "another address")
-            raise Problem(response.status, "redirected", f"The server says that it is at {there}; name it by --url.")
+            location = response.headers.get("Location", "another address")
+            raise Problem(
+                response.status, "redirected", f"The server says that it is at {location}; give that as --url."
+            )
         raise _problem(response.status, text)
 
     async def __aexit__(
@@ -140,5 +154,5 @@ def _problem(status: int, text: str) -> Problem:
     try:
         body = json.loads(text)
         return Problem(status, body["code"], body.get("detail") or body["title"])
-    except (ValueError, KeyError, TypeError):  # not a headgate's: a proxy's, perhaps
+    except (ValueError, KeyError, TypeError):  # not of a headgate server: perhaps of a proxy
         return Problem(status, f"http-{status}", f"The server answered {status}.")

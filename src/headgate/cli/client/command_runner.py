@@ -1,7 +1,8 @@
-"""What a command that speaks to a server is: its options, its loop, its exit code.
+"""Running a client's command: the options that all of them have, the event loop, the signals, the exit code.
 
-Exit codes: 0 done; 1 refused, failed, or not found; 2 the command line is wrong; 3 the server cannot be reached; 4 the
-transfer was terminated by somebody; 130 interrupted (Ctrl-C), 143 by SIGTERM. Of several things, the worst.
+`command` makes a click command of a coroutine function that takes a `Context`. Exit codes: 0 done; 1 refused, failed,
+or not found; 2 the command line is wrong; 3 the server cannot be reached; 4 a user terminated the transfer; 130
+interrupted (Ctrl-C), 143 by SIGTERM. A command that does several things exits with the highest code of them.
 """
 
 import asyncio
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 import click
 from yarl import URL
 
-from headgate.cli.client.api_client import Problem, Remote, Unreachable
-from headgate.cli.client.output import Show
+from headgate.cli.client.api_client import ApiClient, Problem, Unreachable
+from headgate.cli.client.output import Output
 from headgate.cli.client.remote_job import LocalError
 from headgate.cli.server import argument_parser
 
@@ -30,8 +31,8 @@ UNREACHABLE = 3
 TERMINATED = 4
 
 
-class _Failed(Exception):
-    """Something of what was asked for failed, and has been complained about."""
+class _CommandFailed(Exception):
+    """A part of the command failed, and its error has been printed."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names are in any script, terminals are not
+            stream.reconfigure(errors="backslashreplace")  # a file name may have characters that the terminal has not
     try:
         commands.main(args=list(argv), prog_name="headgate", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -49,39 +50,39 @@ def main(argv: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except _Failed as error:
+    except _CommandFailed as error:
         return error.code
     except (KeyboardInterrupt, click.Abort):
         _leave(128 + signal.SIGINT)
-    except _Ended as ended:
+    except _Signalled as ended:
         _leave(128 + ended.number)
     except OSError as error:
-        return _unsaid(error)
+        return _output_failed(error)
     try:
         sys.stdout.flush()
     except OSError as error:
-        return _unsaid(error)
+        return _output_failed(error)
     return DONE
 
 
-def _unsaid(error: OSError) -> int:
-    """What was to be said could not be: nobody is to take that for a success."""
+def _output_failed(error: OSError) -> int:
+    """Standard output cannot be written to: say so on standard error, and return the exit code of a failure."""
     with suppress(OSError):
         print(f"headgate: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
-    with suppress(OSError):  # what is still to be flushed goes nowhere
+    with suppress(OSError):  # so that Python's own flush at exit does not fail, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once: a thread may be writing to a pipe that nobody reads, and would be waited for."""
+    """End the process at once, without waiting for a thread that may be blocked in writing to a pipe."""
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
 
 
-class _Ended(Exception):
-    """A signal ended it."""
+class _Signalled(Exception):
+    """The signal `number` ended the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -94,39 +95,39 @@ def commands() -> None:
     """Uploads and exports that you can watch, pause, slow and stop."""
 
 
-class _Elsewhere(click.Command):
-    """A command that another room runs; here for the list of all."""
+class _ServerCommand(click.Command):
+    """A command of `headgate.cli.server`, which is not run from here: it is listed in the help."""
 
     def __init__(self, name: str, help_: str) -> None:
         super().__init__(name, short_help=help_, add_help_option=False)
 
 
 for name, purpose in argument_parser.COMMANDS.items():
-    commands.add_command(_Elsewhere(name, purpose))
+    commands.add_command(_ServerCommand(name, purpose))
 
 
 class Context:
-    """A server to speak to, somewhere to show what it says, and what has failed so far."""
+    """What a command works with: the client of the server, the output, and the exit code so far."""
 
-    def __init__(self, remote: Remote, show: Show) -> None:
+    def __init__(self, remote: ApiClient, output: Output) -> None:
         self.remote = remote
-        self.show = show
+        self.output = output
         self.code = DONE
 
     @asynccontextmanager
     async def trying(self, what: str | None = None) -> AsyncIterator[None]:
-        """One of several things: if it fails that is told, and the next is tried."""
+        """A context for one of several things: an error in it is printed, and sets `code`; the command goes on."""
         prefix = f"{what}: " if what else ""
         try:
             yield
         except Problem as error:
-            self.show.complain(f"{prefix}{error} ({error.code})", code=error.code, what=what)
+            self.output.complain(f"{prefix}{error} ({error.code})", code=error.code, what=what)
             self.code = max(self.code, TERMINATED if error.code == "terminated" else FAILED)
         except LocalError as error:
-            self.show.complain(str(error), code="local", what=what)
+            self.output.complain(str(error), code="local", what=what)
             self.code = max(self.code, FAILED)
         except Unreachable as error:
-            self.show.complain(f"the server cannot be reached: {error}", code="unreachable", what=what)
+            self.output.complain(f"the server cannot be reached: {error}", code="unreachable", what=what)
             self.code = max(self.code, UNREACHABLE)
 
 
@@ -134,8 +135,10 @@ Command = Callable[..., Awaitable[None]]
 
 
 def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A script whose own variable was empty means another server, or somebody else: not the one by default. click takes
-    an empty variable for none."""
+    """Refuse an empty option: a script with an unset variable of its own must not reach the default server.
+
+    click treats an empty environment variable as absent, so it is checked here.
+    """
     variable = f"HEADGATE_{(parameter.name or '').upper()}"
     if value == "" or os.environ.get(variable) == "":
         raise click.UsageError(f"{variable}, or --{parameter.name}, is empty.")
@@ -143,7 +146,7 @@ def _not_empty(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 def command(function: Command) -> click.Command:
-    """A command that speaks to a server: with its options, and run on a loop of its own."""
+    """Make a command of `function`: with the options of all commands, and run on an event loop of its own."""
 
     @commands.command(function.__name__.strip("_"))
     @click.option(
@@ -152,9 +155,9 @@ def command(function: Command) -> click.Command:
         callback=_not_empty,
         default="http://127.0.0.1:8080",
         show_default=True,
-        help="Where the server is. [env: HEADGATE_URL]",
+        help="URL of the server. [env: HEADGATE_URL]",
     )
-    @click.option("--token", envvar="HEADGATE_TOKEN", callback=_not_empty, help="Who you are. [env: HEADGATE_TOKEN]")
+    @click.option("--token", envvar="HEADGATE_TOKEN", callback=_not_empty, help="Your token. [env: HEADGATE_TOKEN]")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for other programs.")
     @wraps(function)
     def run_it(url: str, token: str | None, as_json: bool, **arguments: Any) -> None:
@@ -162,33 +165,33 @@ def command(function: Command) -> click.Command:
 
         async def run() -> int:
             async with remote_ as remote:
-                context = Context(remote, Show(as_json=as_json))
+                context = Context(remote, Output(as_json=as_json))
                 async with context.trying():
                     await function(context, **arguments)
             return context.code
 
         if code := _run(run()):
-            raise _Failed(code)
+            raise _CommandFailed(code)
 
     return run_it
 
 
-def _remote(url: str, token: str | None) -> Remote:
+def _remote(url: str, token: str | None) -> ApiClient:
     try:
         parsed = URL(url)
         if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
             raise ValueError
         if token and parsed.user is not None:
-            raise click.UsageError("The URL names a user, and there is a token: say one of them.")
+            raise click.UsageError("The URL names a user, and there is a token: give only one of them.")
     except ValueError:
         raise click.BadParameter(f"{url!r} is no URL of a server: http://host:port", param_hint="--url") from None
     if token is not None and not token.isprintable():
         raise click.BadParameter("a token is printable", param_hint="--token")
-    return Remote(url, token)
+    return ApiClient(url, token)
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main`; the first signal that is to end it cancels it."""
+    """Run `main` on an event loop; SIGINT, SIGTERM or SIGHUP cancels it. Raises _Signalled then."""
     ended = 0
 
     async def run() -> int:
@@ -211,5 +214,5 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return code
     except asyncio.CancelledError:
         if ended:
-            raise _Ended(ended) from None
+            raise _Signalled(ended) from None
         raise

@@ -1,4 +1,7 @@
-"""The commands that speak to a server: ``headgate upload``, ``export``, ``jobs``, ``pause`` and the others."""
+"""The commands of a client: ``headgate upload``, ``export``, ``jobs``, ``pause`` and the others.
+
+The docstring of each is its help.
+"""
 
 import argparse
 import asyncio
@@ -10,7 +13,7 @@ from uuid import UUID
 
 import click
 
-from headgate.cli.client.api_client import Problem, Remote, Unreachable
+from headgate.cli.client.api_client import ApiClient, Problem, Unreachable
 from headgate.cli.client.command_runner import Command, Context, command, main
 from headgate.cli.client.file_transfers import export, upload
 from headgate.cli.client.output import short, size_text
@@ -19,11 +22,11 @@ from headgate.config import OnConflict
 
 __all__ = ["main"]
 
-#: Seconds between attempts of a watch to reach its server again.
-AGAIN = 2.0
+#: Seconds until ``jobs --watch`` connects again after its connection was lost.
+RECONNECT_SECONDS = 2.0
 
-#: As much of a job's id must be given.
-SHORTEST = 4
+#: The fewest characters by which a job's id may be abbreviated.
+MIN_ID_CHARACTERS = 4
 
 
 # Transfers.
@@ -31,7 +34,7 @@ SHORTEST = 4
 
 @command
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--name", help="What the file is to be called there; for one file.")
+@click.option("--name", help="Name of the file on the server; for one file.")
 @click.option("--on-conflict", type=click.Choice([str(each) for each in OnConflict]), help="If a name is taken.")
 async def _upload(context: Context, files: tuple[Path, ...], name: str | None, on_conflict: str | None) -> None:
     """Upload FILES, one after the other.
@@ -42,10 +45,10 @@ async def _upload(context: Context, files: tuple[Path, ...], name: str | None, o
         raise click.UsageError("--name is for one file.")
     for path in files:
         async with context.trying(str(path)):
-            with context.show.bar(path.name) as bar:
+            with context.output.bar(path.name) as bar:
                 job = await upload(context.remote, path, bar, name=name, on_conflict=on_conflict)
             for file in job["files"]:
-                context.show.say(f"{file['name']} uploaded, {size_text(file['size'])}", job=job["id"], **file)
+                context.output.say(f"{file['name']} uploaded, {size_text(file['size'])}", job=job["id"], **file)
 
 
 @command
@@ -53,17 +56,17 @@ async def _upload(context: Context, files: tuple[Path, ...], name: str | None, o
 @click.option("-o", "--output", metavar="PATH|-", help="Where to; - is standard output. [default: NAME, here]")
 @click.option("-f", "--force", is_flag=True, help="Replace a file that is there already.")
 async def _export(context: Context, name: str, output: str | None, force: bool) -> None:
-    """Export NAME. The file has its name here only when all of it came.
+    """Export NAME. The file gets its name here only when all of it has arrived.
 
     Ctrl-C terminates the export on the server.
     """
     target = None if output == "-" else Path(output or name)
     if target is not None and target.is_dir():
         target /= name
-    with context.show.bar(name) as bar:
+    with context.output.bar(name) as bar:
         size = await export(context.remote, name, target, bar, force=force)
     if target is not None:
-        context.show.say(f"{target} written, {size_text(size)}", name=name, path=str(target), size=size)
+        context.output.say(f"{target} written, {size_text(size)}", name=name, path=str(target), size=size)
 
 
 # Jobs.
@@ -72,11 +75,11 @@ async def _export(context: Context, name: str, output: str | None, force: bool) 
 @command
 @click.option("-w", "--watch", is_flag=True, help="Go on showing what happens, until Ctrl-C.")
 async def _jobs(context: Context, watch: bool) -> None:
-    """What runs, and what ran."""
+    """List jobs: those that run, and those that ended lately."""
     if not watch:
-        context.show.jobs((await context.remote.call("GET", "jobs"))["jobs"])
+        context.output.jobs((await context.remote.call("GET", "jobs"))["jobs"])
         return
-    with context.show.watch() as shown:
+    with context.output.watch() as shown:
         while True:
             try:
                 async for kind, said in context.remote.events():
@@ -84,12 +87,12 @@ async def _jobs(context: Context, watch: bool) -> None:
             except Unreachable:
                 if not shown.has_begun:
                     raise
-            context.show.complain("the connection was lost; trying again", code="lost")
-            await asyncio.sleep(AGAIN)
+            context.output.complain("the connection was lost; trying again", code="lost")
+            await asyncio.sleep(RECONNECT_SECONDS)
 
 
 def _several(function: Command) -> click.Command:
-    """A command for the jobs that are named, or for all of one's own that run."""
+    """Make a command that runs `function` for each job that is named, or for all of the user's own live jobs."""
 
     @command
     @click.argument("ids", metavar="[ID]...", nargs=-1)
@@ -98,7 +101,7 @@ def _several(function: Command) -> click.Command:
     async def for_each(context: Context, ids: tuple[str, ...], everything: bool) -> None:
         if bool(ids) == everything:
             raise click.UsageError("Name jobs by their ID, or say --all.")
-        chosen = await _own(context) if everything else ids
+        chosen = await _own_live_jobs(context) if everything else ids
         for id_ in chosen:
             async with context.trying(id_):
                 await function(context, await _resolve(context.remote, id_))
@@ -106,20 +109,20 @@ def _several(function: Command) -> click.Command:
     return for_each
 
 
-async def _own(context: Context) -> list[str]:
+async def _own_live_jobs(context: Context) -> list[str]:
     me = (await context.remote.call("GET", "session"))["user"]
     jobs = (await context.remote.call("GET", "jobs"))["jobs"]
     return [job["id"] for job in jobs if job["ended_at"] is None and me is not None and job["owner"] == me["name"]]
 
 
-async def _resolve(remote: Remote, text: str) -> str:
-    """The job whose id is `text`, or begins so."""
+async def _resolve(remote: ApiClient, text: str) -> str:
+    """The id of the job whose id is `text`, or begins with it. Raises Problem if there is not exactly one."""
     try:
         return str(UUID(text))
     except ValueError:
         pass
-    if len(text) < SHORTEST:  # an empty variable in a script means nobody's job
-        raise Problem(404, "no-such-job", f"Name a job by at least {SHORTEST} characters of its id.")
+    if len(text) < MIN_ID_CHARACTERS:  # an empty variable in a script must not name a job
+        raise Problem(404, "no-such-job", f"Name a job by at least {MIN_ID_CHARACTERS} characters of its id.")
     jobs = (await remote.call("GET", "jobs"))["jobs"]
     found = [job for job in jobs if job["id"].startswith(text.lower())]
     found = [job for job in found if job["ended_at"] is None] or found
@@ -130,12 +133,12 @@ async def _resolve(remote: Remote, text: str) -> str:
 
 async def _change(context: Context, id_: str, wanted: dict[str, Any], done: str) -> None:
     job = await context.remote.call("PATCH", f"jobs/{id_}", wanted)
-    context.show.say(f"{short(id_)} {done}", **job)
+    context.output.say(f"{short(id_)} {done}", **job)
 
 
 @_several
 async def _pause(context: Context, id_: str) -> None:
-    """Hold transfers: no byte moves until they are resumed."""
+    """Pause transfers: no byte moves until they are resumed."""
     await _change(context, id_, {"state": "paused"}, "paused")
 
 
@@ -147,9 +150,9 @@ async def _resume(context: Context, id_: str) -> None:
 
 @_several
 async def _terminate(context: Context, id_: str) -> None:
-    """End transfers for good. Nothing of them is left."""
+    """Terminate transfers: nothing of them is kept."""
     job = await context.remote.call("DELETE", f"jobs/{id_}")
-    context.show.say(f"{short(id_)} terminated", **job)
+    context.output.say(f"{short(id_)} terminated", **job)
 
 
 def _rate_of(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -163,7 +166,7 @@ def _rate_of(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.argument("id_", metavar="ID")
 @click.argument("rate", callback=_rate_of)
 async def _rate(context: Context, id_: str, rate: int | None) -> None:
-    """Slow a transfer to RATE bytes per second: 2MB, 500KiB; none lets it go."""
+    """Limit a transfer to RATE bytes per second: 2MB, 500KiB; none removes the limit."""
     done = "has no limit any more" if rate is None else f"slowed to {size_text(rate)}/s"
     await _change(context, await _resolve(context.remote, id_), {"limit": rate}, done)
 
@@ -179,7 +182,7 @@ async def _rate(context: Context, id_: str, rate: int | None) -> None:
     help="In which order; -size is the largest first.",
 )
 async def _files(context: Context, sort: str) -> None:
-    """What can be exported."""
+    """List the files that can be exported."""
     files: list[Any] = []
     path = first = f"files?sort={sort}"
     while True:
@@ -188,14 +191,14 @@ async def _files(context: Context, sort: str) -> None:
         if page["next"] is None:
             break
         path = f"{first}&after={quote(page['next'], safe='')}"
-    context.show.files(files)
+    context.output.files(files)
 
 
 @command
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 async def _delete(context: Context, names: tuple[str, ...]) -> None:
-    """Delete files there."""
+    """Delete files on the server."""
     for name in names:
         async with context.trying(name):
             await context.remote.call("DELETE", f"files/{quote(name, safe='')}")
-            context.show.say(f"{name} deleted", deleted=name)
+            context.output.say(f"{name} deleted", deleted=name)

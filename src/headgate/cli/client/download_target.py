@@ -1,11 +1,12 @@
-"""Where an export is written to: a file beside its target, which has the target's name only when all of it came.
+"""Where an export is written: a hidden file beside the target, which gets the target's name when it is complete.
 
-Rules of this room:
+Rules of this file:
 
-- What came of an export that broke is kept, if its validator is known: the name of what is kept says of which file, by
-  which entity tag, and for which target. The next export of the same goes on with it (RFC 9110, 13.1.5).
-- Whoever writes to it holds a lock on it. Another who comes meanwhile begins a file of their own.
-- What nobody came back for within a day is removed by the next export into the same directory.
+- When the connection breaks, what has arrived stays, if the server gave the file an entity tag. The hidden file's name
+  says which server, file and target it is for, and the tag. The next export of the same continues it with If-Range
+  (RFC 9110, 13.1.5).
+- The process that writes a hidden file holds a lock on it; another process meanwhile writes one of its own.
+- A hidden file that was not continued within a day is removed by the next export into the same directory.
 """
 
 import fcntl
@@ -19,20 +20,23 @@ from pathlib import Path
 
 from headgate.cli.client.remote_job import LocalError
 
-__all__ = ["Arriving"]
+__all__ = ["PartialDownload"]
 
-#: Seconds for which what came of an export is kept: as long as a server keeps an upload.
-KEPT_FOR = 24 * 3600.0
+#: Seconds for which an incomplete export is kept: as long as a server keeps a resumable upload by default.
+PARTIAL_EXPIRY_SECONDS = 24 * 3600.0
 
-#: Characters of an entity tag that a file's name has room for.
-LONGEST_TAG = 120
+#: The longest entity tag, in characters of base64, for which the hidden file's name has room.
+MAX_TAG_CHARACTERS = 120
 
 _PREFIX = ".headgate-"
 _SUFFIX = ".part"
 
 
-class Arriving:
-    """The file `target` on its way, as `name` is called at `url`. Raises LocalError, as all its methods do."""
+class PartialDownload:
+    """The export of `name` from the server at `url` into the file `target`.
+
+    It takes up an incomplete one, if there is any. All methods block shortly, and raise LocalError.
+    """
 
     def __init__(self, url: str, name: str, target: Path, *, force: bool) -> None:
         if target.exists() and not force:
@@ -43,14 +47,14 @@ class Arriving:
         self._stem = _PREFIX + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:16]
         self._fd = -1
         self._path: Path | None = None
-        #: The entity tag of what has come already, and how much that is.
+        #: The entity tag of what has arrived, and its bytes.
         self.etag: str | None = None
         self.size = 0
         self._remove_old_ones()
         self._take_up()
 
     def _take_up(self) -> None:
-        """Go on with what came before, if nobody else does."""
+        """Open the largest hidden file of this export that no other process has locked."""
         found = [path for path in self._beside() if path.name.startswith(self._stem + ".")]
         for path in sorted(found, key=_size, reverse=True):
             etag = _etag_of(path.name)
@@ -69,10 +73,11 @@ class Arriving:
                 return
 
     def begin(self, etag: str | None) -> None:
-        """What comes is all of a file whose entity tag is `etag`, if it has one: what came before is of no use."""
+        """Begin a new hidden file, for all bytes of a file with the entity tag `etag` (None: without); drop the old
+        one."""
         self.discard()
         tag = "" if etag is None else urlsafe_b64encode(etag.encode(errors="replace")).decode().rstrip("=")
-        self.etag = etag if tag and len(tag) <= LONGEST_TAG else None
+        self.etag = etag if tag and len(tag) <= MAX_TAG_CHARACTERS else None
         name = f"{self._stem}.{tag if self.etag else ''}.{secrets.token_hex(4)}{_SUFFIX}"
         path = self._target.parent / name
         try:
@@ -93,13 +98,13 @@ class Arriving:
         self.size += len(data)
 
     def publish(self) -> None:
-        """All of it has come: give it the target's name."""
+        """Give the complete file the target's name."""
         assert self._path is not None
         try:
             if self._force:
                 os.replace(self._path, self._target)
             else:
-                os.link(self._path, self._target)  # unlike a rename, this refuses a name that came up meanwhile
+                os.link(self._path, self._target)  # unlike a rename, a link fails if the name has been taken meanwhile
         except FileExistsError:
             raise LocalError(f"{self._target} is there already; --force replaces it.") from None
         except OSError as error:
@@ -108,7 +113,7 @@ class Arriving:
             self.discard()
 
     def leave(self) -> None:
-        """It broke off. What came stays for the next, if there is any, and if it can be known again."""
+        """The connection broke: keep what has arrived for the next export, if it has an entity tag."""
         if self.etag is None or not self.size:
             self.discard()
         elif self._fd >= 0:
@@ -116,7 +121,7 @@ class Arriving:
             self._fd = -1
 
     def discard(self) -> None:
-        """Nothing of it is wanted."""
+        """Remove the hidden file."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):
@@ -134,7 +139,7 @@ class Arriving:
             if not path.name.startswith(_PREFIX):
                 continue
             with suppress(OSError):
-                if time.time() - path.lstat().st_mtime > KEPT_FOR:
+                if time.time() - path.lstat().st_mtime > PARTIAL_EXPIRY_SECONDS:
                     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
                     try:
                         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,10 +1,10 @@
 """Uploads and exports from the command line.
 
-Rules of this room:
+Rules of this file:
 
-- Ctrl-C (or SIGTERM, or a terminal that is closed) terminates the job on the server, says so, and leaves nothing here.
-- A file has its name here only when all of it came. What came of an export that broke is kept, and gone on with.
-- What is uploaded is one file as it was at one time, or nothing.
+- Ctrl-C (or SIGTERM, or closing the terminal) terminates the job on the server, says so, and leaves nothing here.
+- An exported file gets its name here only when it is complete. After a broken connection the next export continues it.
+- An upload contains one file as it was at one time; a file that changes while it is sent is not uploaded.
 """
 
 import asyncio
@@ -20,42 +20,42 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from headgate.cli.client.api_client import NotHeadgate, Problem, Remote, Unreachable
-from headgate.cli.client.download_target import Arriving
-from headgate.cli.client.remote_job import CHUNK, Bar, Counted, LocalError, as_job, in_thread
-from headgate.cli.client.tus_upload import LARGE, upload_large
+from headgate.cli.client.api_client import ApiClient, NotHeadgate, Problem, Unreachable
+from headgate.cli.client.download_target import PartialDownload
+from headgate.cli.client.remote_job import CHUNK_BYTES, Bar, CountedFile, LocalError, as_job, in_thread
+from headgate.cli.client.tus_upload import LARGE_FILE_BYTES, upload_large
 from headgate.errors import InvalidName
 from headgate.names import check_name
 
 __all__ = ["export", "upload"]
 
 
-async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_conflict: str | None) -> Any:
-    """Upload the file at `path`; return the job as the server tells it. Raises LocalError, Problem, Unreachable."""
+async def upload(remote: ApiClient, path: Path, bar: Bar, *, name: str | None, on_conflict: str | None) -> Any:
+    """Upload the file at `path`; returns the server's JSON of the job. Raises LocalError, Problem, Unreachable."""
     try:
         name = check_name(name or path.name)
     except InvalidName as error:
         raise LocalError(f"{path}: {error}") from error
     try:
-        counted = await in_thread(lambda: Counted(path, bar))  # a named pipe waits for somebody who writes
+        counted = await in_thread(lambda: CountedFile(path, bar))  # opening a named pipe waits for its writer
     except asyncio.CancelledError:
         bar.note(f"interrupted; nothing of {path} was sent")
         raise
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from error
-    if (counted.size or 0) >= LARGE:
+    if (counted.size or 0) >= LARGE_FILE_BYTES:
         counted.close()
         return await upload_large(remote, path, bar, name=name, on_conflict=on_conflict)
     form = aiohttp.MultipartWriter("form-data")
-    part = form.append(_chunks(counted) if counted.size is None else io.BufferedReader(counted, CHUNK))
-    # The names that browsers escape so; others read a backslash as it is.
+    part = form.append(_chunks(counted) if counted.size is None else io.BufferedReader(counted, CHUNK_BYTES))
+    # Without quoting, as browsers send names: a backslash stays one.
     part.set_content_disposition("form-data", quote_fields=False, name="file", filename=name)
     query = {"on_conflict": on_conflict} if on_conflict else {}
 
     async def send(id_: str) -> Any:
         call = remote.request("POST", "upload", data=form, params=query, headers={"Job-Id": id_})
         async with call as response:
-            return await remote.told(response)
+            return await remote.json_object(response)
 
     try:
         job = await as_job(remote, bar, send)
@@ -71,14 +71,14 @@ async def upload(remote: Remote, path: Path, bar: Bar, *, name: str | None, on_c
     return job
 
 
-async def _chunks(file: Counted) -> AsyncIterator[bytes]:
-    """What comes out of a pipe, or of what does not know its size. It is not closed: a thread may be reading it."""
-    while chunk := await in_thread(lambda: file.read(CHUNK) or b""):
+async def _chunks(file: CountedFile) -> AsyncIterator[bytes]:
+    """The bytes of a pipe, or of another file without a known size. It is not closed: a thread may be reading it."""
+    while chunk := await in_thread(lambda: file.read(CHUNK_BYTES) or b""):
         yield chunk
 
 
-class _Sink(Protocol):
-    """Where an export goes."""
+class _Destination(Protocol):
+    """Where the bytes of an export are written; see `PartialDownload`, which can be continued."""
 
     etag: str | None
     size: int
@@ -90,8 +90,8 @@ class _Sink(Protocol):
     def discard(self) -> None: ...
 
 
-class _Stream:
-    """Standard output, or a device or pipe: what was written is gone, and nothing is gone on with."""
+class _StreamDestination:
+    """Standard output, a device or a pipe: what was written cannot be taken back, and no export is continued."""
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._name = name
@@ -101,10 +101,10 @@ class _Stream:
         self.size = 0
 
     def begin(self, etag: str | None) -> None:
-        """All of it comes."""
+        """Nothing is kept of an earlier export."""
 
     def write(self, data: bytes) -> None:
-        """Raises LocalError. Blocks."""
+        """Write `data`. Blocks. Raises LocalError."""
         left = memoryview(data)
         try:
             if self._fd < 0:
@@ -128,72 +128,75 @@ class _Stream:
             self._fd = -1
 
 
-def _sink(remote: Remote, name: str, target: Path | None, *, force: bool) -> _Sink:
+def _open_destination(remote: ApiClient, name: str, target: Path | None, *, force: bool) -> _Destination:
     if target is None or (target.exists() and not target.is_file()):
-        return _Stream(name, target)
-    return Arriving(remote.url, name, target, force=force)
+        return _StreamDestination(name, target)
+    return PartialDownload(remote.url, name, target, force=force)
 
 
-async def export(remote: Remote, name: str, target: Path | None, bar: Bar, *, force: bool) -> int:
-    """Export `name` to the file `target`, or to standard output; return its bytes. Raises as `upload` does."""
-    sink = _sink(remote, name, target, force=force)
+async def export(remote: ApiClient, name: str, target: Path | None, bar: Bar, *, force: bool) -> int:
+    """Export `name` to the file `target`, or to standard output (None); returns the number of its bytes.
+
+    Raises LocalError, Problem, Unreachable.
+    """
+    destination = _open_destination(remote, name, target, force=force)
 
     async def receive(id_: str) -> None:
         try:
-            await _receive(remote, name, id_, sink, bar)
+            await _receive(remote, name, id_, destination, bar)
         except Unreachable as error:
-            raise await _why(remote, id_, error) from error
+            raise await _cause_of_break(remote, id_, error) from error
 
     try:
         await as_job(remote, bar, receive)
-        sink.publish()
-        return sink.size
+        destination.publish()
+        return destination.size
     except Unreachable:
-        sink.leave()
+        destination.leave()
         raise
     except Problem as error:
         if error.code in ("terminated", NotHeadgate.code) or error.status < 500:
-            sink.discard()
+            destination.discard()
         else:
-            sink.leave()
+            destination.leave()
         raise
     except BaseException:
-        sink.discard()
+        destination.discard()
         raise
 
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
-async def _receive(remote: Remote, name: str, id_: str, sink: _Sink, bar: Bar) -> None:
+async def _receive(remote: ApiClient, name: str, id_: str, destination: _Destination, bar: Bar) -> None:
     headers = {"Job-Id": id_}
-    if sink.size and sink.etag is not None:
-        headers |= {"Range": f"bytes={sink.size}-", "If-Range": sink.etag}
+    if destination.size and destination.etag is not None:
+        headers |= {"Range": f"bytes={destination.size}-", "If-Range": destination.etag}
     call = remote.request("POST", "export", json={"filename": name}, headers=headers)
     try:
         async with call as response:
             if "Job-Id" not in response.headers:
                 raise NotHeadgate(response.status)
             match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-            if response.status != 206 or match is None or int(match[1]) != sink.size:
+            if response.status != 206 or match is None or int(match[1]) != destination.size:
                 if response.status != 200:
                     raise NotHeadgate(response.status)
-                sink.begin(response.headers.get("ETag"))
-            elif sink.size:
-                bar.note(f"going on after {sink.size} bytes")
+                destination.begin(response.headers.get("ETag"))
+            elif destination.size:
+                bar.note(f"continuing after {destination.size} bytes")
             length = response.content_length
-            total = None if length is None else sink.size + length
-            bar.moved(sink.size, total)
-            async for chunk in response.content.iter_chunked(CHUNK):
-                await in_thread(partial(sink.write, chunk))  # a pipe may be slow, and Ctrl-C is to work
-                bar.moved(sink.size, total)
+            total = None if length is None else destination.size + length
+            bar.moved(destination.size, total)
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                await in_thread(partial(destination.write, chunk))  # a pipe may block, and Ctrl-C must still work
+                bar.moved(destination.size, total)
     except Problem as error:
-        if error.status != 416 or not sink.size:  # all of it had come
+        if error.status != 416 or not destination.size:  # else all of it had arrived before
             raise
 
 
-async def _why(remote: Remote, id_: str, error: Unreachable) -> Exception:
-    """A broken export: the server may know more about it than the connection did."""
+async def _cause_of_break(remote: ApiClient, id_: str, error: Unreachable) -> Exception:
+    """The reason why an export broke off, by the server's job; `error` if the server does not know either."""
     with suppress(Problem, Unreachable):
         job = await remote.call("GET", f"jobs/{id_}")
         if job["state"] == "terminated":

@@ -1,10 +1,11 @@
-"""What the command line shows: tables and bars on a terminal, plain lines or JSON in a pipe."""
+"""The output of the command line: tables and bars on a terminal, plain lines in a pipe, or JSON lines (``--json``)."""
 
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -14,30 +15,26 @@ from rich.table import Table
 from rich.text import Text
 
 from headgate.cli.client.remote_job import Bar
+from headgate.lowlevel.readable_size import readable
 
-__all__ = ["Show", "short", "size_text"]
+__all__ = ["Output", "short", "size_text"]
 
-#: Ended jobs that a watch on a terminal goes on showing.
+#: Ended jobs that ``jobs --watch`` still shows on a terminal.
 ENDED_SHOWN = 10
 
-#: Seconds between two lines about the progress of one job, in a pipe.
-LINES = 1.0
+#: Seconds between two progress lines of one job in a pipe.
+LINE_INTERVAL_SECONDS = 1.0
 
 _ENDED = ("completed", "failed", "terminated")
 _COLOURS = {"paused": "yellow", "completed": "green", "failed": "red", "terminated": "red"}
 
 
-def size_text(size: float) -> str:
-    """`size` bytes, for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1023.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+#: A number of bytes as text: ``"1.4 MiB"``, ``"512 B"``.
+size_text = partial(readable, byte_unit="B")
 
 
 def short(id_: str) -> str:
-    """As much of a job's id as people read; every command takes it."""
+    """The beginning of a job's id, as people read it; every command accepts it."""
     return id_[:8]
 
 
@@ -59,13 +56,13 @@ def _rate(job: Any) -> str:
     return f"{size_text(job['rate'])}/s{limit}" if job["state"] == "running" else limit.strip()
 
 
-def _why(job: Any) -> str:
+def _state_text(job: Any) -> str:
     who = f" by {job['ended_by']}" if job["ended_by"] else f" ({job['reason']})" if job["reason"] else ""
     return f"{job['state']}{who}"
 
 
-class Show:
-    """Where to: `as_json` as one object a line; else bars and tables if standard output is a terminal."""
+class Output:
+    """Prints as JSON lines (`as_json`), or for people: with bars and tables if standard output is a terminal."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
@@ -74,20 +71,20 @@ class Show:
         self._tty = self._out.is_terminal and not as_json
 
     def say(self, text: str, **facts: Any) -> None:
-        """Something was done: `facts` as JSON, or `text` for people."""
+        """Print that something was done: `facts` as JSON, or `text` for people."""
         print(json.dumps(facts) if self._json else text, flush=True)
 
     def complain(self, text: str, **facts: Any) -> None:
-        """Something went wrong."""
+        """Print an error on standard error; as JSON lines also on standard output."""
         print(f"headgate: {text}", file=sys.stderr, flush=True)
         if self._json:
             print(json.dumps(facts | {"error": text}), flush=True)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Bar]:
-        """A transfer's progress: on a terminal, unless its standard output is where the bytes go."""
+        """A context with the progress bar of a transfer, on standard error if that is a terminal."""
         if not self._err.is_terminal or self._json:
-            yield _NoBar()
+            yield _SilentBar()
             return
         columns = (BarColumn(), _Percent(), _Amount(), _Rate(), _Left())
         with Progress(TextColumn("{task.description}", markup=False), *columns, console=self._err) as progress:
@@ -99,7 +96,7 @@ class Show:
                 raise
 
     def jobs(self, jobs: list[Any]) -> None:
-        """All of them, once."""
+        """Print `jobs` once."""
         if self._tty:
             self._out.print(self._table(jobs))
         else:
@@ -107,7 +104,7 @@ class Show:
                 self._line(job)
 
     def files(self, files: list[Any]) -> None:
-        """A listing."""
+        """Print a listing of `files`."""
         if self._tty:
             table = Table(box=None, pad_edge=False)
             for heading, align in (("NAME", "left"), ("SIZE", "right"), ("MODIFIED", "left")):
@@ -123,15 +120,15 @@ class Show:
 
     @contextmanager
     def watch(self) -> Iterator["_Watch"]:
-        """Jobs as they go."""
+        """A context with a display of jobs that is kept up to date."""
         if not self._tty:
-            yield _Lines(self._line)
+            yield _ProgressLines(self._line)
             return
         with Live(console=self._out, refresh_per_second=4) as live:
-            yield _Live(live, self._table)
+            yield _LiveTable(live, self._table)
 
     def _line(self, job: Any) -> None:
-        parts = (short(job["id"]), job["kind"], _names(job), _why(job), _progress(job), _rate(job))
+        parts = (short(job["id"]), job["kind"], _names(job), _state_text(job), _progress(job), _rate(job))
         self.say("  ".join(part for part in parts if part), **job)
 
     @staticmethod
@@ -145,7 +142,7 @@ class Show:
                 job["kind"],
                 Text(job["owner"]),
                 Text(_names(job)),
-                Text(_why(job), style=_COLOURS.get(job["state"], "")),
+                Text(_state_text(job), style=_COLOURS.get(job["state"], "")),
                 _progress(job),
                 _rate(job),
                 "" if job["eta"] is None or job["state"] != "running" else f"{job['eta']} s",
@@ -154,11 +151,11 @@ class Show:
 
 
 class _Watch:
-    """Takes what the events say."""
+    """A display of jobs, by the events of ``GET /jobs/events``."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Any] = {}
-        #: Has it been told anything?
+        #: Has there been a snapshot yet?
         self.has_begun = False
 
     def take(self, kind: str, jobs: list[Any]) -> None:
@@ -176,13 +173,13 @@ class _Watch:
         self.settled()
 
     def changed(self, job: Any, before: Any) -> None:
-        """`job` is another than `before`."""
+        """Called for each job of an event; `before`: the same job earlier, None for a new one."""
 
     def settled(self) -> None:
-        """All of an event was taken."""
+        """Called when all jobs of an event have been stored."""
 
 
-class _Live(_Watch):
+class _LiveTable(_Watch):
     def __init__(self, live: Live, table: Any) -> None:
         super().__init__()
         self._live = live
@@ -195,7 +192,7 @@ class _Live(_Watch):
         self._live.update(self._table(live + ended[:ENDED_SHOWN]))
 
 
-class _Lines(_Watch):
+class _ProgressLines(_Watch):
     def __init__(self, line: Any) -> None:
         super().__init__()
         self._line = line
@@ -204,7 +201,7 @@ class _Lines(_Watch):
     def changed(self, job: Any, before: Any) -> None:
         now = time.monotonic()
         another = before is None or (before["state"], before["limit"]) != (job["state"], job["limit"])
-        if another or now - self._said.get(job["id"], 0) >= LINES:
+        if another or now - self._said.get(job["id"], 0) >= LINE_INTERVAL_SECONDS:
             self._said[job["id"]] = now
             self._line(job)
         if job["state"] in _ENDED:
@@ -212,14 +209,14 @@ class _Lines(_Watch):
 
 
 class _Percent(ProgressColumn):
-    """How much of it has moved, where it is known how much there is."""
+    """The percentage that has moved, if the size is known."""
 
     def render(self, task: Task) -> Text:
         return Text("" if not task.total else f"{100 * task.completed / task.total:3.0f}%")
 
 
 class _Amount(ProgressColumn):
-    """In the units in which everything is told."""
+    """The bytes that have moved, and the size if it is known."""
 
     def render(self, task: Task) -> Text:
         done = size_text(task.completed)
@@ -227,7 +224,7 @@ class _Amount(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """While it moves."""
+    """Bytes per second, while the job runs."""
 
     def render(self, task: Task) -> Text:
         moves = task.fields["state"] == "running" and task.speed
@@ -235,7 +232,7 @@ class _Rate(ProgressColumn):
 
 
 class _Left(ProgressColumn):
-    """As long as there is a time that can be told."""
+    """The time that is left, if it can be estimated."""
 
     def render(self, task: Task) -> Text:
         left = task.time_remaining
@@ -257,7 +254,7 @@ class _RichBar:
         self._progress.update(self._task, description=self._title + noted, state=state)
 
     def failed(self) -> None:
-        """What was read here and sent is not what was taken there."""
+        """Show that the transfer failed; the bytes that were sent do not count."""
         self._progress.update(self._task, completed=0, description=f"{self._title} [failed]", state="failed")
         self._progress.refresh()
 
@@ -265,8 +262,8 @@ class _RichBar:
         self._progress.console.print(text, markup=False)
 
 
-class _NoBar:
-    """In a pipe, progress is nobody's interest."""
+class _SilentBar:
+    """The bar where standard error is no terminal: only its notes are printed."""
 
     def moved(self, done: int, total: int | None) -> None:
         pass

@@ -1,4 +1,8 @@
-"""A transfer as a job of ours: shown while it runs, and terminated if we are interrupted."""
+"""A transfer of the command line as a job of the server.
+
+`as_job` runs a transfer under an id that this client chose, shows the job's state, and terminates it on the server when
+the command is interrupted. `CountedFile` is the file that is sent.
+"""
 
 import asyncio
 import errno
@@ -12,28 +16,38 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
-from headgate.cli.client.api_client import Problem, Remote, Unreachable
+from headgate.cli.client.api_client import ApiClient, Problem, Unreachable
 
-__all__ = ["CHUNK", "LAST_CALL", "Bar", "Changed", "Counted", "LocalError", "as_job", "in_thread", "same"]
+__all__ = [
+    "CHUNK_BYTES",
+    "TERMINATE_TIMEOUT_SECONDS",
+    "Bar",
+    "CountedFile",
+    "LocalError",
+    "SourceChanged",
+    "as_job",
+    "file_identity",
+    "in_thread",
+]
 
 T = TypeVar("T")
 
 #: Bytes read and written at once.
-CHUNK = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
-#: Seconds between looks at what the server says of a transfer: paused, slowed.
-LOOK = 1.0
+#: Seconds between two requests for the job's state, which shows that another client paused it.
+POLL_SECONDS = 1.0
 
-#: Seconds for which the server is asked to terminate a job before we leave anyway.
-LAST_CALL = 5.0
+#: Seconds to wait for the server to confirm that a job is terminated, before the command ends anyway.
+TERMINATE_TIMEOUT_SECONDS = 5.0
 
 
 class LocalError(Exception):
-    """Something on this side: a file that cannot be read or written, or is there already."""
+    """An error on this machine: a file cannot be read or written, or exists already."""
 
 
 class Bar(Protocol):
-    """What shows how far a transfer is."""
+    """The display of a transfer's progress."""
 
     def moved(self, done: int, total: int | None) -> None:
         """`done` bytes of `total` have moved."""
@@ -42,26 +56,26 @@ class Bar(Protocol):
         """The server says that the job is in `state`."""
 
     def note(self, text: str) -> None:
-        """Something that whoever looks on should read."""
+        """Show `text`, a sentence for the user."""
 
 
-def same(status: os.stat_result) -> tuple[int, ...]:
-    """What two looks at a file have in common if it is the same one, and has not changed between them."""
+def file_identity(status: os.stat_result) -> tuple[int, ...]:
+    """Device, inode, size and time: they are equal for a file that is the same one and has not changed."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class Changed(OSError):
-    """A file is not what it was when it began to be sent."""
+class SourceChanged(OSError):
+    """The file that is being sent has changed since it was opened."""
 
     def __init__(self) -> None:
         super().__init__(errno.ESTALE, "it has changed while it was sent; nothing of it is kept")
 
 
-class Counted(io.FileIO):
-    """A file that tells how much of it has been read, from `offset` on.
+class CountedFile(io.FileIO):
+    """The file at `path`, read from `offset` on, which shows on `bar` how much of it has been read.
 
-    Its last bytes are given out only if it is still the file that it was when it was opened: whoever has all of it has
-    one file, and not the beginning of one and the end of another. Reading raises Changed otherwise.
+    Its last bytes are returned only if the file has not changed since it was opened; otherwise reading raises
+    SourceChanged. So the server never gets the beginning of one version and the end of another.
     """
 
     def __init__(self, path: Path, bar: Bar, offset: int = 0) -> None:
@@ -72,10 +86,10 @@ class Counted(io.FileIO):
         self._path = path
         self._bar = bar
         self._done = offset
-        self._was = same(status)
-        #: Bytes; None of what is no file, or does not know its size, as in /proc: it ends where it ends.
+        self._was = file_identity(status)
+        #: Its bytes; None for a pipe, and for a file whose size is not known before it is read, as in /proc.
         self.size = status.st_size if stat.S_ISREG(status.st_mode) and status.st_size else None
-        #: What reading it has met.
+        #: The error of reading it, if there was one.
         self.error: OSError | None = None
 
     def readinto(self, buffer: Any, /) -> int | None:
@@ -92,15 +106,18 @@ class Counted(io.FileIO):
 
     def _check(self, done: int) -> None:
         try:
-            is_same = same(os.stat(self._path)) == same(os.fstat(self.fileno())) == self._was and done == self.size
+            is_same = (
+                file_identity(os.stat(self._path)) == file_identity(os.fstat(self.fileno())) == self._was
+                and done == self.size
+            )
         except FileNotFoundError:
             is_same = False
         if not is_same:
-            raise Changed
+            raise SourceChanged
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """Call `function`, which may wait for ever, in a thread that nobody waits for when the process ends."""
+    """Call `function`, which may block for ever, in a daemon thread: the process can end without it."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
@@ -119,39 +136,40 @@ async def in_thread(function: Callable[[], T]) -> T:
             result = function()
         except BaseException as error:
             problem = error
-        with suppress(RuntimeError):  # the loop is closed: nobody asks any more
+        with suppress(RuntimeError):  # the loop is closed: no coroutine waits for the result any more
             loop.call_soon_threadsafe(tell, result, problem)
 
     threading.Thread(target=run, daemon=True).start()
     return await outcome
 
 
-async def as_job(remote: Remote, bar: Bar, transfer: Callable[[str], Awaitable[T]], id_: str | None = None) -> T:
-    """What `transfer` gives, as a job of ours by its id: looked at while it runs, terminated if we are interrupted.
+async def as_job(remote: ApiClient, bar: Bar, transfer: Callable[[str], Awaitable[T]], id_: str | None = None) -> T:
+    """Run `transfer` with the id of its job; returns its result.
 
-    `id_`: the job's, if it was begun before.
+    Meanwhile the job's state is shown on `bar`. If this task is cancelled, the job is terminated on the server first.
+    `id_`: the id of a job that was begun before; None for a new one.
     """
     id_ = id_ or str(uuid4())
-    looking = asyncio.create_task(_look(remote, id_, bar))
+    polling = asyncio.create_task(_poll(remote, id_, bar))
     running = asyncio.ensure_future(transfer(id_))
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        # The connection is still there: the server hears a word, not only that somebody has gone.
+        # Over another connection, while the transfer's is still open: to the server it is a terminate, no disconnect.
         bar.note(await _terminate(remote, id_))
         raise
     finally:
-        for task in (looking, running):
+        for task in (polling, running):
             task.cancel()
-        await asyncio.wait([looking, running])
+        await asyncio.wait([polling, running])
         if not running.cancelled():
-            running.exception()  # looked at, so that asyncio does not log it
+            running.exception()  # retrieved, so that asyncio does not log it
 
 
-async def _terminate(remote: Remote, id_: str) -> str:
-    """End the job `id_`; tell what has become of it."""
+async def _terminate(remote: ApiClient, id_: str) -> str:
+    """Terminate the job `id_`; returns a sentence about the outcome."""
     try:
-        async with asyncio.timeout(LAST_CALL):
+        async with asyncio.timeout(TERMINATE_TIMEOUT_SECONDS):
             await remote.call("DELETE", f"jobs/{id_}")
     except Problem as error:
         return f"interrupted; {error}"
@@ -160,8 +178,8 @@ async def _terminate(remote: Remote, id_: str) -> str:
     return f"interrupted; job {id_} is terminated on the server"
 
 
-async def _look(remote: Remote, id_: str, bar: Bar) -> None:
+async def _poll(remote: ApiClient, id_: str, bar: Bar) -> None:
     while True:
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_SECONDS)
         with suppress(Problem, Unreachable):
             bar.says((await remote.call("GET", f"jobs/{id_}"))["state"])

@@ -1,7 +1,7 @@
-"""``headgate serve`` and ``headgate token``: what runs where the files are. Needs nothing but the base install.
+"""The command lines of ``headgate serve`` and ``headgate token``, which need only the base install.
 
-Every option of ``serve`` is also a variable of the environment: ``--max-file-size`` is ``HEADGATE_MAX_FILE_SIZE``. The
-option wins. Exit codes: 0 done, 1 the server could not start, 2 the command line is wrong.
+Every option of ``serve`` can be set by an environment variable: ``--max-file-size`` by ``HEADGATE_MAX_FILE_SIZE``. An
+option counts before its variable. Exit codes: 0 done, 1 the server could not start, 2 the command line is wrong.
 """
 
 import argparse
@@ -27,25 +27,25 @@ from headgate.web.middleware.tokens import new_token
 
 __all__ = ["COMMANDS", "LIMITS", "main"]
 
-#: What there is, and what for.
+#: The commands, each with its help.
 COMMANDS = {"serve": "run the server", "token": "make a token"}
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-#: What a flag may be in the environment.
+#: The values that a flag may have in the environment.
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
-#: Variables that are read elsewhere: by the commands that speak to a server, and by our own tests.
-_OTHERS = ("HEADGATE_URL", "HEADGATE_TOKEN", "HEADGATE_REQUIRE")
+#: Variables that other code reads: the commands of a client, and the tests of this project.
+_OTHER_VARIABLES = ("HEADGATE_URL", "HEADGATE_TOKEN", "HEADGATE_REQUIRE")
 
-#: What Kubernetes tells every container of a service called headgate (its documentation, "Discovering services").
+#: Variables that Kubernetes sets in the containers of a service called headgate ("Discovering services").
 _KUBERNETES = re.compile(r"HEADGATE_SERVICE_(HOST|PORT(_\w+)?)|HEADGATE_PORT_\d+_\w+")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://[^/]+:\d+")
 
 
 _SIZES: dict[Callable[[str], float], str] = {parse_size: "SIZE", parse_size_or_zero: "SIZE"}
 
-#: Limits of Config that are options of the same name: how each is read, and what it is.
+#: The limits of Config that are options of the same name: the parser and the help of each.
 LIMITS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("max_file_size", parse_size, "bytes that a file, and an upload of several, may have: 500MB, 20GiB"),
     ("min_free", parse_size_or_zero, "bytes that the disk keeps free"),
@@ -61,7 +61,7 @@ LIMITS: tuple[tuple[str, Callable[[str], float], str], ...] = (
     ("min_rate", parse_size_or_zero, "bytes per second that a client must send, or take, on average"),
     ("min_rate_window", parse_seconds, "seconds over which that is measured"),
     ("header_timeout", parse_seconds, "seconds in which a connection must have sent a request's headers"),
-    ("upload_expiry", parse_seconds, "seconds for which a resumable upload is kept that no byte comes for"),
+    ("upload_expiry", parse_seconds, "seconds for which a resumable upload without new bytes is kept"),
     ("drain_timeout", parse_seconds, "seconds that running transfers are given at shutdown"),
 )
 
@@ -92,23 +92,25 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         description="Run the server. The environment sets options too: HEADGATE_MAX_FILE_SIZE is --max-file-size.",
     )
 
-    known, warnings, empty = set(_OTHERS), list[str](), list[str]()
+    known, warnings, empty = set(_OTHER_VARIABLES), list[str](), list[str]()
 
     def option(flag: str, **settings: Any) -> None:
         variable = "HEADGATE_" + flag.removeprefix("--").replace("-", "_").upper()
         known.add(variable)
         if variable in environment and _is_kubernetes(variable, environment[variable]):
-            warnings.append(f"{variable} is what Kubernetes says of a service called headgate, and no option")
+            warnings.append(
+                f"{variable} is set by Kubernetes for a service called headgate; it is not used as an option"
+            )
         elif variable in environment:
             value: Any = environment[variable]
             if not value:
-                # Not before it is clear that this command is the one: others have the parser, too.
+                # Reported by `_serve`: this parser is also made for other commands, to which it does not matter.
                 empty.append(variable)
             if settings.get("action") == "store_true":
                 value = _FLAGS.get(value.lower(), False if not value else None)
                 if value is None:
                     command.error(f"{variable} must be true or false, not {environment[variable]!r}")
-            # argparse gives a default that is a string to `type`, but does not hold it against `choices`.
+            # argparse passes a default that is a string through `type`, but does not compare it with `choices`.
             elif value and "choices" in settings and value not in settings["choices"]:
                 command.error(f"{variable} must be one of {', '.join(settings['choices'])}, not {value!r}")
             if value != "":
@@ -119,9 +121,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     option("--port", type=parse_port, default=8080, help="port to listen on; 0 for any free one (default: %(default)s)")
     option("--root", type=Path, default=defaults.root, metavar="DIR", help="where files live (default: %(default)s)")
-    option("--tokens", type=Path, metavar="FILE", help="who may come in: lines of user:sha256-of-token[:admin]")
+    option("--tokens", type=Path, metavar="FILE", help="the users: lines of user:sha256-of-token[:admin]")
     option(
-        "--anonymous", action="store_true", default=False, help="let everybody in on an address that is not loopback"
+        "--anonymous",
+        action="store_true",
+        default=False,
+        help="serve all clients without tokens on an address that is not loopback",
     )
     for name, parse, help_ in LIMITS:
         default = getattr(defaults, name)
@@ -139,7 +144,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         default=str(defaults.on_conflict),
         help="what happens when a name is taken and the upload does not say (default: %(default)s)",
     )
-    option("--public-url", metavar="URL", help="where clients find the server, if a proxy changes scheme or host")
+    option(
+        "--public-url", metavar="URL", help="URL by which clients reach the server, if a proxy changes scheme or host"
+    )
     option(
         "--cors-origins",
         default="",
@@ -150,7 +157,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
     option("--log-level", choices=LOG_LEVELS, default="info", help="how much to log (default: %(default)s)")
     warnings += [
-        f"{name} is no option that is known"
+        f"{name} is not an option of headgate serve"
         for name in sorted(environment)
         if name.startswith("HEADGATE_") and name not in known and not _KUBERNETES.fullmatch(name)
     ]
@@ -160,7 +167,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "token", help=COMMANDS["token"], description="Print a new token for USER, and its line for the tokens file."
     )
     command.add_argument("user", metavar="USER")
-    command.add_argument("--admin", action="store_true", help="may see and control everybody's jobs")
+    command.add_argument("--admin", action="store_true", help="an admin sees and controls the jobs of all users")
     command.set_defaults(command=_token)
     return parser
 

@@ -1,7 +1,7 @@
-"""``headgate serve``: one application on one address, until a signal.
+"""``headgate serve``: the process that serves one application on one address, until a signal ends it.
 
-SIGTERM and SIGINT end it, exit code 0: at the first, no new jobs are taken (503, ``/readyz`` too) and running ones may
-end by themselves for a while; then, or at the second, they are ended with nothing left.
+At the first SIGTERM or SIGINT the server drains: new jobs are refused (503, ``/readyz`` too), and running jobs have
+`Config.drain_timeout` to end. After that, or at a second signal, they are stopped, with nothing left. Exit code 0.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ __all__ = ["ServeOptions", "serve", "settle_memory"]
 
 logger = logging.getLogger("headgate.serve")
 
-#: Seconds that connections are given at shutdown, after the jobs have ended and their answers have lingered.
-SHUTDOWN_TIMEOUT = 1.0
+#: Seconds for connections to close at shutdown, after the jobs have ended and their answers have lingered.
+CLOSE_TIMEOUT_SECONDS = 1.0
 
-#: Bytes of freed memory that are kept for the next who asks.
-KEPT = 16 * 1024 * 1024
+#: Bytes of freed memory that malloc keeps for the next allocation.
+KEPT_FREE_BYTES = 16 * 1024 * 1024
 
-#: Options of mallopt(3) (glibc's malloc.h): from which size on memory comes from the kernel, and how much goes back.
+#: Options of mallopt(3), from glibc's malloc.h: how much freed memory is kept, and from which size on memory is mapped.
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """Where and for whom to serve."""
+    """The address, the users, the certificate and the log of one server process."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -57,7 +57,7 @@ class ServeOptions:
 
 
 def serve(config: Config, options: ServeOptions) -> None:
-    """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if the address cannot be had."""
+    """Serve until a signal. Raises ConfigError, StorageUnusable, or OSError if it cannot listen on the address."""
     set_up_logging(options.log_level)
     authenticate = _authenticate(config, options)
     tls = _tls_context(options)
@@ -74,14 +74,14 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(
         app,
-        # A client that goes away is noticed at once, not at the next byte.
+        # A handler whose client disconnects is cancelled at once, not at its next write.
         handler_cancellation=True,
-        # An encoded body is refused (415), not unpacked.
+        # A body with a content coding is refused (415), not decompressed.
         auto_decompress=False,
-        # One line a job is the log; one a request only for who debugs.
+        # The log has a line for each job; one for each request only for debugging.
         access_log=logging.getLogger("aiohttp.access") if options.log_level == "debug" else None,
-        shutdown_timeout=config.linger_timeout + SHUTDOWN_TIMEOUT,
-        # aiohttp gives a connection so long for its first headers, and for the next ones.
+        shutdown_timeout=config.linger_timeout + CLOSE_TIMEOUT_SECONDS,
+        # aiohttp's limit for the first headers of a connection, and for the next ones.
         keepalive_timeout=config.header_timeout,
     )
     await runner.setup()
@@ -91,10 +91,10 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         try:
             port = await listener.open(options.host, options.port)
         except OSError as error:
-            raise OSError(_unreachable(options, error)) from error
+            raise OSError(_listen_error(options, error)) from error
         host = f"[{options.host}]" if ":" in options.host else options.host
         scheme = "http" if tls is None else "https"
-        print(f"headgate: {scheme}://{host}:{port}/ root {_whole(config.root)}", flush=True)
+        print(f"headgate: {scheme}://{host}:{port}/ root {_absolute(config.root)}", flush=True)
         await stop.wait()
         stop.clear()
         await _drain(app, config, runner, listener, stop)
@@ -103,29 +103,29 @@ async def _serve(app: web.Application, config: Config, options: ServeOptions, tl
         await runner.cleanup()
 
 
-def _whole(root: Path | str) -> Path:
+def _absolute(root: Path | str) -> Path:
     return Path(root).resolve()
 
 
 def _is_watched(request: web.BaseRequest) -> bool:
-    """Is `request` a transfer that is under way? It may be paused, and has a watch of its own."""
+    """Is `request` a live transfer? Its own watchdog then ends an idle connection, and it may be paused for long."""
     job = request.get(JOB)
     return job is not None and not job.state.ended
 
 
-def _unreachable(options: ServeOptions, error: OSError) -> str:
+def _listen_error(options: ServeOptions, error: OSError) -> str:
     where = f"{options.host}:{options.port}"
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken: another server listens there. Stop it, or choose another with --port."
+        return f"{where} is in use: another server listens there. Stop it, or choose another port with --port."
     if error.errno == errno.EACCES:
-        return f"{where} may not be listened on: ports below 1024 are the system's. Choose another with --port."
+        return f"{where} may not be listened on: ports below 1024 need a privilege. Choose another with --port."
     return f"{where} cannot be listened on: {error.strerror or error}"
 
 
 async def _drain(
     app: web.Application, config: Config, runner: web.AppRunner, listener: Listener, hurry: asyncio.Event
 ) -> None:
-    """Let running jobs end while the listening socket still answers, until they have, or `hurry` is set."""
+    """Wait until running jobs have ended, their time is up, or `hurry` is set; then stop those that are left."""
     jobs = app[REGISTRY]
     if running := len(jobs.live()):
         logger.info("draining %d jobs for at most %g s; a second signal ends them", running, config.drain_timeout)
@@ -142,7 +142,7 @@ async def _drain(
 
 
 def _authenticate(config: Config, options: ServeOptions) -> Authenticate:
-    """Who may come in. Raises ConfigError rather than let the world in by accident."""
+    """The authentication that `options` ask for. Raises ConfigError for an open server that was not asked for."""
     if options.tokens is not None:
         if options.anonymous:
             raise ConfigError("--tokens and --anonymous contradict each other.")
@@ -151,8 +151,8 @@ def _authenticate(config: Config, options: ServeOptions) -> Authenticate:
         return anonymous_user(config.cors_origins)
     if not is_loopback(options.host):
         raise ConfigError(
-            f"Without --tokens everybody who reaches {options.host} could upload, export and terminate."
-            " Give --tokens FILE, or say --anonymous if that is meant."
+            f"Without --tokens every client that reaches {options.host} could upload, export and terminate."
+            " Give --tokens FILE, or --anonymous if that is meant."
         )
     return local_user(config.cors_origins)
 
@@ -171,22 +171,25 @@ def _tls_context(options: ServeOptions) -> ssl.SSLContext | None:
 
 
 def _raise_descriptor_limit() -> None:
-    """Every transfer holds two descriptors; the usual soft limit of 1,024 is there for the sake of select()."""
+    """Raise the soft limit of descriptors to the hard one: each transfer needs two.
+
+    The usual soft limit of 1,024 exists for programs that use select(), which this one does not.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def settle_memory() -> None:
-    """Take what was made so far from the garbage collector's hands, and keep at hand what memory is freed.
+    """Tune the garbage collector and malloc, once all modules are loaded.
 
-    The modules alone are so many objects that each full collection would stop the loop for 15 ms; without them it is
-    in proportion to the transfers. And each 256 KiB that are received would come from the kernel and go back to it:
-    a tenth of what an upload costs.
+    The objects of the modules are exempted from collection: with them each full collection would stop the loop for
+    15 ms. And malloc keeps freed memory: otherwise each 256 KiB that are received would be mapped by the kernel and
+    unmapped again, which is a tenth of the cost of an upload.
     """
     gc.collect()
     gc.freeze()
     with contextlib.suppress(AttributeError, OSError):  # not every libc has it
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
