@@ -53,7 +53,7 @@ class JobDirectory(Protocol):
         """The job `id` of `owner`, live or remembered; for None that of any owner."""
 
     async def list(self, owner: str | None = None, *, live_only: bool = False) -> Sequence[JobInfo]:
-        """The live jobs of `owner`, then the remembered ones, the newest first in each; for None those of everybody."""
+        """The live jobs of `owner`, then the remembered ones, the newest first in each; None: of all owners."""
 
     async def command(
         self,
@@ -73,4 +73,4 @@ class JobDirectory(Protocol):
         did."""
 
     def watch(self, watcher: JobWatcher, owner: str | None = None) -> AbstractContextManager[None]:
-        """Have `watcher` told of the jobs of `owner` (None: of everybody) for as long as the context lasts."""
+        """Have `watcher` told of the jobs of `owner` (None: of all owners) for as long as the context lasts."""

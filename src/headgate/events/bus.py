@@ -4,7 +4,7 @@ Rules of this room:
 
 - A listener can neither break nor hold up what it is told of: what it raises is logged, and it must not block. One that
   has work to do (a webhook, a file) puts the event into a queue of its own.
-- A publisher on a hot path asks `wants` first, and makes no event that nobody listens to.
+- A publisher on a hot path asks `wants` first, and makes no event without a listener.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Jobs: what runs, under which UUID, for whom, and how it ends. Knows neither HTTP nor files.
 
-The code that runs a job holds a `Job`; everybody else sees a `JobInfo`, and sends commands (``headgate.cluster``).
+The code that runs a job holds a `Job`; other code sees a `JobInfo`, and sends commands (``headgate.cluster``).
 """
 
 from headgate.jobs.info import Actor, JobInfo

@@ -47,7 +47,7 @@ class LiveJobs:
         return owner in self._by_owner
 
     def owned_by(self, owner: str | None) -> list[Job]:
-        """The jobs of `owner`, the oldest first; those of everybody for None."""
+        """The jobs of `owner`, the oldest first; for None those of all owners."""
         return list(self._all if owner is None else self._by_owner.get(owner, _NO_JOBS).values())
 
     def get(self, id: UUID, owner: str | None) -> Job | None:  # noqa: A002 - the word that clients see
@@ -91,7 +91,7 @@ class EndedJobs:
         return next((infos[id] for infos in self._by_owner.values() if id in infos), None)
 
     def owned_by(self, owner: str | None) -> Iterator[JobInfo]:
-        """The jobs of `owner`, the last ended first; those of everybody for None."""
+        """The jobs of `owner`, the last ended first; for None those of all owners."""
         chosen = self._by_owner.values() if owner is None else (self._by_owner.get(owner, _NO_INFOS),)
         return merge(*(reversed(list(infos.values())) for infos in chosen), key=_ended_at, reverse=True)
 

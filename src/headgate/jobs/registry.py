@@ -73,7 +73,7 @@ class JobRegistry:
         return self._closing
 
     def live(self, owner: str | None = None) -> list[Job]:
-        """Jobs of `owner` that have not ended, the oldest first; of everybody for None."""
+        """The jobs of `owner` that have not ended, the oldest first; for None those of all owners."""
         return self._live.owned_by(owner)
 
     def get(self, id: UUID, owner: str | None = None) -> Job | None:  # noqa: A002 - the word that clients see
@@ -86,7 +86,7 @@ class JobRegistry:
         return self._ended.get(id, owner) if job is None else job.info()
 
     def ended(self, owner: str | None = None) -> list[JobInfo]:
-        """The remembered jobs of `owner` that have ended, the last ended first; of everybody for None."""
+        """The remembered jobs of `owner` that have ended, the last ended first; for None those of all owners."""
         return list(self._ended.owned_by(owner))
 
     def listen(self, listener: JobListener) -> None:

@@ -41,7 +41,7 @@ class ActiveUploads:
         found = (self._uploads.get(key) for key in keys_of(id_, owner))
         return next((each for each in found if each is not None and each.record.owner == owner), None)
 
-    def of_anybody(self, id_: UUID) -> Upload | None:
+    def of_any_owner(self, id_: UUID) -> Upload | None:
         """An upload `id_`, of any owner."""
         return self._uploads.get(id_) or next((each for each in self if each.job.id == id_), None)
 

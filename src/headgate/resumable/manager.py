@@ -128,7 +128,7 @@ class ResumableUploads:
 
         Raises UploadNotFound, UploadGone if it has no outcome or its file is another by now, StorageFailed.
         """
-        upload = self._uploads.get(id_, owner) or (self._uploads.of_anybody(id_) if any_owner else None)
+        upload = self._uploads.get(id_, owner) or (self._uploads.of_any_owner(id_) if any_owner else None)
         upload = upload or await self._look_for(id_, owner, any_owner=any_owner)
         if upload.record.protocol is not protocol:
             raise UploadNotFound

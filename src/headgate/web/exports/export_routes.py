@@ -113,7 +113,7 @@ class ExportRoutes:
     async def _give_zip(self, request: web.Request, wanted: ExportRequest, id_: UUID | None) -> web.StreamResponse:
         """Export stored files as one zip, which is made while it is sent: it has no ranges and no digest."""
         if generated := self._exports.keys() & wanted.names:
-            raise InvalidOption(f"{min(generated)!r} is made when it is exported, and cannot be in a zip.")
+            raise InvalidOption(f"{min(generated)!r} is generated when it is exported, and cannot be in a zip.")
         zipped = Zipped(
             [await self._checked_entry(name) for name in wanted.names], self._storage.open, deflate=wanted.deflate
         )

@@ -3,7 +3,7 @@
 GET /jobs/events
 
 Each connected client has a `_EventStream`, a bounded queue of events that its handler sends. Streams that see the same
-jobs (those of one owner, or everybody's) form an `_Audience`, which watches the directory for all of them.
+jobs (those of one owner, or of all) form an `_Audience`, which watches the directory for all of them.
 
 Rules of this room:
 
@@ -80,7 +80,7 @@ class _EventStream:
 
 
 class _Audience:
-    """The streams that see the jobs of one owner, or everybody's. `wake`: has a stream's handler go on."""
+    """The streams that see the jobs of one owner, or of all. `wake`: has a stream's handler go on."""
 
     def __init__(self, wake: Callable[[_EventStream], None]) -> None:
         self.streams: set[_EventStream] = set()

@@ -1,4 +1,4 @@
-"""Who may see and command which jobs (G6): a user their own, an admin everybody's.
+"""Who may see and command which jobs (G6): a user their own, an admin those of all users.
 
 A stranger's job answers exactly as one that does not exist.
 """
@@ -15,7 +15,7 @@ __all__ = ["find_job", "requesting_actor", "visible_owner"]
 
 
 def visible_owner(user: User) -> str | None:
-    """The owner whose jobs `user` may see; None: everybody's."""
+    """The owner whose jobs `user` may see; None: the jobs of all owners."""
     return None if user.admin else user.name
 
 

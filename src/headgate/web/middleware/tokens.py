@@ -59,11 +59,11 @@ class Tokens:
         try:
             tokens = cls(path.read_text("utf-8-sig"))
             if path.stat().st_mode & 0o004:
-                logger.warning("the tokens file %s can be read by everybody on this machine", path)
+                logger.warning("the tokens file %s can be read by all users of this machine", path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"The tokens file {path} cannot be read: {error}") from error
         if not tokens._users:
-            raise ConfigError(f"The tokens file {path} holds no user; nobody could come in.")
+            raise ConfigError(f"The tokens file {path} holds no user: every request would be refused.")
         return tokens
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Whose a published file is, and how much everybody has. The files themselves say so: there is no list to go astray.
+"""The owner of each published file, and the bytes that each owner has. The files carry it; there is no separate list.
 
 A file's owner stands in an extended attribute of it. File systems without such attributes cannot keep a quota per
 owner; everything else works on them.

@@ -1,6 +1,6 @@
-// The calls that the page makes. Every path is relative: the page works under any prefix.
+// The calls of the server that the page makes. All paths are relative, so the page works under any prefix.
 
-/** A refusal of the server's, as a problem (RFC 9457), in words. */
+/** An error of a call: the server's problem (RFC 9457), or "lost" without an answer. The message is for people. */
 export class Problem extends Error {
   constructor({ status = 0, code = "lost", title = "The server cannot be reached", detail = "" } = {}) {
     super(detail || title);
@@ -9,8 +9,8 @@ export class Problem extends Error {
   }
 }
 
-/** The problem that `text` describes; a plain one if it is not JSON. */
-export function problemOf(status, text) {
+/** The Problem in the answer `text`; one that only has `status` if the answer is not JSON. */
+export function parseProblem(status, text) {
   try {
     return new Problem(JSON.parse(text));
   } catch {
@@ -18,11 +18,11 @@ export function problemOf(status, text) {
   }
 }
 
-/** Milliseconds for which an answer is waited for. */
-const PATIENCE = 20_000;
+/** Milliseconds to wait for an answer. */
+const ANSWER_TIMEOUT_MS = 20_000;
 
 async function call(method, path, body) {
-  const options = { method, headers: {}, signal: AbortSignal.timeout(PATIENCE) };
+  const options = { method, headers: {}, signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
@@ -31,12 +31,12 @@ async function call(method, path, body) {
   try {
     response = await fetch(path, options);
   } catch (error) {
-    // A browser keeps six connections to a server, over all its tabs; paused transfers keep theirs.
+    // A browser has six connections to a server for all its tabs together; each paused transfer keeps one.
     if (error.name !== "TimeoutError") throw new Problem();
     throw new Problem({ title: "The server does not answer. Other tabs of this page may have taken all connections." });
   }
   const text = await response.text();
-  if (!response.ok) throw problemOf(response.status, text);
+  if (!response.ok) throw parseProblem(response.status, text);
   return text ? JSON.parse(text) : null;
 }
 
@@ -50,7 +50,7 @@ export const terminate = (id) => call("DELETE", `jobs/${id}`);
 export const files = (after) => call("GET", after ? `files?after=${encodeURIComponent(after)}` : "files");
 export const deleteFile = (name) => call("DELETE", `files/${encodeURIComponent(name)}`);
 
-/** Is the chosen `file` not what it was when it was chosen? A browser then gives none of its bytes. */
+/** Has `file` changed since it was chosen? A browser then refuses to read it. */
 export async function isChanged(file) {
   try {
     await file.slice(Math.max(0, file.size - 1)).arrayBuffer();
@@ -60,17 +60,17 @@ export async function isChanged(file) {
   }
 }
 
-/** Milliseconds between looks at a file that is being sent. */
-const LOOK = 1000;
+/** Milliseconds between two checks of whether a file that is being sent has changed. */
+const CHANGE_CHECK_MS = 1000;
 
 /** Call `act` when `file` has changed; returns what `clearInterval` takes. */
-export const whenChanged = (file, act) => setInterval(async () => (await isChanged(file)) && act(), LOOK);
+export const onceChanged = (file, act) => setInterval(async () => (await isChanged(file)) && act(), CHANGE_CHECK_MS);
 
-/** What is told of such a file. */
-export const changed = (file) =>
+/** The Problem of a file that has changed. */
+export const changedProblem = (file) =>
   new Problem({ status: 400, code: "changed", title: `${file.name} has changed; choose it again.` });
 
-/** A UUID (v4). `crypto.randomUUID` is there only where the page came over TLS or from this machine. */
+/** A UUID (v4). `crypto.randomUUID` exists only if the page came over TLS or from this machine. */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -1,4 +1,4 @@
-// The list of files: those stored, and those made when they are asked for.
+// The list of files: stored ones and generated exports.
 
 import * as api from "./api.js";
 import * as words from "./words.js";
@@ -6,7 +6,7 @@ import * as words from "./words.js";
 const byId = (id) => document.getElementById(id);
 
 export class FileList {
-  /** `onExport(name)`: somebody wants a file. `say`, `complain`: as for the jobs. */
+  /** `onExport(name)`: called when the user exports a file. `say`, `complain`: as in JobList. */
   constructor({ onExport, say, complain }) {
     this.onExport = onExport;
     this.say = say;
@@ -40,7 +40,7 @@ export class FileList {
     const [exporting, deleting] = [element.querySelector(".export"), element.querySelector(".delete")];
     element.querySelector(".name").textContent = file.name;
     element.querySelector(".facts").textContent = file.generated
-      ? "made when it is exported"
+      ? "generated when it is exported"
       : `${words.size(file.size)} · ${new Date(file.modified_at).toLocaleString()}`;
     exporting.setAttribute("aria-label", `Export ${file.name}`);
     exporting.addEventListener("click", () => this.onExport(file.name));

@@ -1,14 +1,14 @@
-// The list of transfers: those of this page and those begun elsewhere, by what the server says of them.
+// The list of jobs: those of this page and those that were begun elsewhere, as the server reports them.
 
 import * as api from "./api.js";
 import * as words from "./words.js";
 
 const ENDED = ["completed", "failed", "terminated"];
 
-/** So many ended transfers are shown. */
-const MOST_ENDED = 50;
+/** Ended jobs that are shown. */
+const MAX_ENDED_SHOWN = 50;
 
-/** The slider's steps: from 64 KiB/s, four to each doubling; the last is no limit. */
+/** The steps of the rate slider: four for each doubling, from 64 KiB/s on; the last step is no limit. */
 const SLOWEST = 64 * 1024;
 const NO_LIMIT = 45;
 const rateOf = (step) => (step >= NO_LIMIT ? null : Math.round(SLOWEST * 2 ** (step / 4)));
@@ -19,54 +19,54 @@ const byId = (id) => document.getElementById(id);
 
 export class JobList {
   /**
-   * `say(text)`: to be read out. `complain(problem)`: to be shown. `onEnded(job)`: a transfer has ended. `onState(job)`:
-   * the server tells of a transfer of this page. `waysOf(job)`: what can be done about one that has failed, as pairs of
-   * words and what they do. `onDismissed(id)`: nobody wants to see it any more.
+   * `say(text)` announces a text to screen readers, `complain(problem)` shows an error. `onEnded(job)`: a job has ended.
+   * `onState(job)`: the server reported a transfer of this page. `waysOf(job)` returns the ways to try a failed one
+   * again, as pairs of a button's text and what it does. `onDismissed(id)`: the user dismissed a failed job.
    */
   constructor({ say, complain, onEnded, onState = () => {}, waysOf = () => [], onDismissed = () => {} }) {
     Object.assign(this, { say, complain, onEnded, onState, waysOf, onDismissed });
     this.rows = new Map();
-    this.me = null; // the name of whoever looks on
+    this.me = null; // the name of the signed-in user
     this.uploaded = 0; // by this page
   }
 
-  /** All that the server knows. What it does not know any more is gone, but for what this page has begun itself. */
+  /** Show `jobs`, all that the server knows, and remove the others, but for the transfers of this page. */
   replaceAll(jobs) {
     const known = new Set(jobs.map((job) => job.id));
     for (const [id, row] of this.rows) if (!known.has(id) && !row.own && !row.failure) this.remove(id);
     const live = jobs.filter((job) => !ENDED.includes(job.state));
-    // Of the ended ones the last, and those that were not known to have ended.
+    // Of the ended ones the newest, and those that are still shown as live.
     const ended = jobs
       .filter((job) => ENDED.includes(job.state))
-      .filter((job, place) => place < MOST_ENDED || this.isLive(job.id));
+      .filter((job, place) => place < MAX_ENDED_SHOWN || this.isLive(job.id));
     for (const job of [...live, ...ended].reverse()) this.update(job);
   }
 
-  /** `job` as the server tells it. */
+  /** Show `job` as the server reports it. */
   update(job) {
     const row = this.rows.get(job.id) ?? this.add(job.id);
-    // Answers and events come over several connections: what is older than what is shown says nothing.
+    // Answers and events come over several connections: one that is older than what is shown is skipped.
     const ended = ENDED.includes(row.job?.state);
-    if (row.job?.reason === "changed") return; // why it was ended, this page knows better
+    if (row.job?.reason === "changed") return; // the page terminated it, and shows why
     if ((ended && !ENDED.includes(job.state)) || job.updated_at < row.job?.updated_at) return;
     row.known = true;
     const detail = ["failed", "terminated"].includes(job.state) ? row.detail : undefined;
-    // What was chosen has its name, though the server may have refused it, or not come to it yet.
+    // A chosen file shows its name, also if the server refused it or has not read it yet.
     this.show(row, { ...job, names: job.names.length ? job.names : (row.names ?? []), detail });
     if (row.own) this.onState(job);
   }
 
-  /** A transfer of this page, which the server may not know yet, or not any more. */
+  /** Show `changes` of a transfer of this page, which the server may not know yet, or not any more. */
   updateLocally(id, changes) {
     const row = this.rows.get(id) ?? (changes.names && this.add(id));
-    if (!row) return; // whoever began it has signed out
+    if (!row) return; // the user has signed out
     row.own = true;
     row.names = changes.names ?? row.names;
     row.detail = changes.detail ?? row.detail;
     this.show(row, { ...row.job, ...changes, id });
   }
 
-  /** Is `id` under way, as far as anybody knows? */
+  /** Is the job `id` shown as live? */
   isLive(id) {
     const row = this.rows.get(id);
     return row !== undefined && !ENDED.includes(row.job.state);
@@ -104,7 +104,7 @@ export class JobList {
     );
     row.terminate.addEventListener("click", () => (row.cancel ? row.cancel() : this.ask(this.terminate(id))));
     row.slider.addEventListener("input", () => {
-      row.sliding = true; // what the server says of it meanwhile is not to move it under the hand
+      row.sliding = true; // the server's reports must not move the slider while the user does
       this.showLimit(row, rateOf(Number(row.slider.value)));
     });
     row.slider.addEventListener("change", () => this.limit(id, row));
@@ -112,7 +112,7 @@ export class JobList {
     return row;
   }
 
-  /** Set the limit to where the slider is; if it moves on meanwhile, to that, one after the other. */
+  /** Set the limit to the slider's value; again, if the slider has moved meanwhile. One call at a time. */
   async limit(id, row) {
     if (row.asked !== undefined) return;
     do {
@@ -181,16 +181,16 @@ export class JobList {
     }
   }
 
-  /** Has it failed, but for what whoever looks on has done themselves? */
+  /** Did `job` fail, or did another user terminate it? */
   isFailure(job) {
     return job.state === "failed" || (job.state === "terminated" && Boolean(job.ended_by) && job.ended_by !== this.me);
   }
 
-  /** What can be done about `job`, which has failed. */
+  /** Show the buttons of a failed job. */
   showWays(row, job, title) {
     const ways = [...this.waysOf(job), ["Dismiss", () => this.dismiss(job.id)]];
     const words = ways.map(([text]) => text).join();
-    if (row.ways.dataset.words === words) return; // whoever is about to press one keeps it
+    if (row.ways.dataset.words === words) return; // the buttons stay, in case the user is about to press one
     row.ways.dataset.words = words;
     row.ways.replaceChildren(
       ...ways.map(([text, act]) => {
@@ -224,7 +224,7 @@ export class JobList {
       list.prepend(row.element);
       if (focused) byId("transfers-title").focus();
     }
-    while (list.id === "ended" && list.childElementCount > MOST_ENDED) {
+    while (list.id === "ended" && list.childElementCount > MAX_ENDED_SHOWN) {
       this.remove(list.lastElementChild.dataset.id);
     }
   }

@@ -1,4 +1,4 @@
-// The page: who is here, what they drop, and the lists that follow.
+// The page: signing in, choosing and dropping files, and the lists of jobs and files.
 
 import * as api from "./api.js";
 import { FileList } from "./files.js";
@@ -8,8 +8,8 @@ import { Watch } from "./watch.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** Seconds after an upload's end in which others may end, too, before the files are listed again. */
-const SETTLE = 0.3;
+/** Seconds from the end of an upload until the files are listed again: once for several that end together. */
+const RELIST_DELAY_SECONDS = 0.3;
 
 function say(text) {
   byId("announcements").textContent = text;
@@ -35,7 +35,7 @@ const jobs = new JobList({
     transfers.over(job.id);
     if (seen && job.kind === "upload" && job.state === "completed") {
       clearTimeout(listing);
-      listing = setTimeout(() => files.load(), SETTLE * 1000);
+      listing = setTimeout(() => files.load(), RELIST_DELAY_SECONDS * 1000);
     }
   },
 });
@@ -46,14 +46,14 @@ const files = new FileList({ onExport: (name) => transfers.export(name), say, co
 
 let watch = null;
 
-// A tab that nobody looks at gives its connection to those that somebody does.
+// A hidden tab gives its connection for events to the visible ones.
 document.addEventListener("visibilitychange", () => {
   if (byId("signed-in").hidden) return;
   if (document.hidden) watch?.close();
   else start();
 });
 
-/** Find out who is here, and show what they may see. */
+/** Ask the server who is signed in, and show that user's jobs and files, or the sign-in form. */
 async function start() {
   watch?.close();
   watch = null;
@@ -72,7 +72,7 @@ async function start() {
   byId("signed-in").hidden = here.user === null;
   byId("who").hidden = here.user === null || !here.sign_in;
   byId("connection").textContent = "";
-  // Whoever was here, and is not any more, though they did not go.
+  // A user who did not sign out, but whose token is not valid any more.
   if (here.user !== null || signingOut) {
     byId("signed-out").textContent = "";
   } else if (signedIn) {
@@ -93,7 +93,7 @@ async function start() {
   byId("name").textContent = here.user.admin ? `${here.user.name} (admin)` : here.user.name;
   watch = new Watch({
     onSnapshot(all) {
-      transfers.lookForLost(all);
+      transfers.failLost(all);
       jobs.replaceAll(all);
       files.load();
     },
@@ -106,7 +106,7 @@ async function start() {
         if ((await api.session()).user !== null) return true;
         start();
       } catch {
-        // Not there yet.
+        // The server cannot be reached yet.
       }
       return false;
     },
@@ -136,7 +136,7 @@ byId("sign-out").addEventListener("click", async () => {
   start();
 });
 
-// What is to be uploaded.
+// Choosing and dropping files.
 
 function upload(chosen) {
   byId("problem").hidden = true;

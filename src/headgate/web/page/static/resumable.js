@@ -1,30 +1,32 @@
-// One upload that survives its connection, its server's restart, and, if the file is chosen again, its page: by tus.
+// A large upload, by tus: it survives a broken connection, a restart of the server, and the end of the page, if the user
+// then chooses the same file again.
 
-import { Problem, changed, isChanged, newId, problemOf, terminate, whenChanged } from "./api.js";
+import { Problem, changedProblem, isChanged, newId, parseProblem, terminate, onceChanged } from "./api.js";
 
-/** Bytes from which on a file is worth more than one request. */
-export const LARGE = 8 * 1024 * 1024;
+/** The size in bytes from which on a file is sent by tus, in two requests or more. */
+export const LARGE_FILE_BYTES = 8 * 1024 * 1024;
 
-/** Milliseconds before another attempt: at first, and at most. */
-const SOON = 500;
-const LATER = 15_000;
+/** Milliseconds until the next attempt: after the first failure, and at most (they double each time). */
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 15_000;
 
 const VERSION = { "Tus-Resumable": "1.0.0" };
 
-/** What is said of a failed attempt, if another one may fare better. */
-const passes = ({ status, code }) =>
+/** May another attempt succeed after this Problem? */
+const isTemporary = ({ status, code }) =>
   [0, 408, 423, 429].includes(status) || (status >= 500 && status !== 507) || code === "mismatching-upload-offset";
 
-/** Where an upload of `file` is remembered, for a page that is opened after this one. */
+/** The key under which the id of an upload of `file` is saved, for a page that is opened later. */
 const keyOf = (file) => `headgate:${document.baseURI}:${file.name}:${file.size}:${file.lastModified}`;
 
-function remembered(file, ...id) {
+/** The saved id of an upload of `file`. With `id`: save that; with null: forget it. */
+function savedId(file, ...id) {
   try {
     if (!id.length) return localStorage.getItem(keyOf(file));
     if (id[0] === null) localStorage.removeItem(keyOf(file));
     else localStorage.setItem(keyOf(file), id[0]);
   } catch {
-    // A browser that remembers nothing: then nobody goes on after a reload.
+    // Storage is switched off in this browser: the upload cannot be continued after a reload.
   }
   return null;
 }
@@ -33,7 +35,7 @@ function remembered(file, ...id) {
 const encoded = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
 export class ResumableUpload {
-  /** `file`, to be uploaded as the job `id`; `known`: the server has some of it already. */
+  /** An upload of `file` as the job `id`; `known`: the server has the upload already. */
   constructor(file, id, onConflict, known = false) {
     this.file = file;
     this.id = id;
@@ -42,58 +44,58 @@ export class ResumableUpload {
     this.stopped = false;
   }
 
-  /** The upload of `file` that goes on where another page left it, or a new one. */
+  /** An upload of `file`: the one that another page began, if the server still has it, or a new one. */
   static async of(file, onConflict) {
-    const id = remembered(file);
+    const id = savedId(file);
     if (id !== null) {
       const upload = new ResumableUpload(file, id, onConflict, true);
       try {
         if ((await upload.probe()) < file.size) return upload;
-        remembered(file, null); // it was complete: whoever chooses it again wants it again
+        savedId(file, null); // it is complete: a user who chooses the file again wants another upload
       } catch (problem) {
-        if (passes(problem)) return upload;
+        if (isTemporary(problem)) return upload;
       }
     }
     return new ResumableUpload(file, newId(), onConflict);
   }
 
-  /** Upload it, however many requests that takes. Rejects with the Problem that ended it; resolves if it was stopped. */
+  /** Upload the file, with as many requests as it takes. Rejects with the Problem that ended it. */
   async run() {
-    let [offset, wait] = [-1, SOON];
+    let [offset, wait] = [-1, FIRST_RETRY_MS];
     while (!this.stopped) {
       await this.resumed;
       if (this.stopped) return;
       try {
         await this.check();
         const now = this.known ? await this.probe() : await this.create();
-        if (now > offset) wait = SOON;
+        if (now > offset) wait = FIRST_RETRY_MS;
         offset = now;
         await this.append(offset);
-        remembered(this.file, null);
+        savedId(this.file, null);
         return;
       } catch (problem) {
-        if (problem.code === "changed") throw problem; // which has ended it, too
+        if (problem.code === "changed") throw problem; // `check` has terminated the job
         if (this.stopped) return;
         if (this.resumed) continue;
         if (problem.code === "lost") await this.check();
-        if (!passes(problem)) {
-          remembered(this.file, null);
+        if (!isTemporary(problem)) {
+          savedId(this.file, null);
           throw problem;
         }
       }
       await new Promise((resolve) => setTimeout(resolve, wait));
-      wait = Math.min(2 * wait, LATER);
+      wait = Math.min(2 * wait, MAX_RETRY_MS);
     }
   }
 
-  /** Leave it as it is. */
+  /** Stop sending; the server keeps what it has. */
   stop() {
     this.stopped = true;
     this.resume();
     this.request?.abort();
   }
 
-  /** It is paused: its connection is of more use to others. */
+  /** The job is paused: give up the connection, so that another transfer can use it. */
   pause() {
     if (this.resumed) return;
     this.resumed = new Promise((resolve) => {
@@ -108,15 +110,15 @@ export class ResumableUpload {
     goOn?.();
   }
 
-  /** Rejects if the file is another than the one that was chosen; then the upload is ended, too. */
+  /** Rejects if the file has changed since it was chosen, after terminating the job. */
   async check() {
     if (!(await isChanged(this.file))) return;
-    remembered(this.file, null);
+    savedId(this.file, null);
     if (this.known) await terminate(this.id).catch(() => {});
-    throw changed(this.file);
+    throw changedProblem(this.file);
   }
 
-  /** Begin it; the server has 0 bytes then. */
+  /** Create the upload; returns its offset, 0. */
   async create() {
     const query = this.onConflict ? `?on_conflict=${this.onConflict}` : "";
     try {
@@ -126,14 +128,14 @@ export class ResumableUpload {
         "Upload-Metadata": `filename ${encoded(this.file.name)}`,
       });
     } catch (problem) {
-      if (problem.code !== "job-id-taken") throw problem; // an attempt before this one arrived, and its answer did not
+      if (problem.code !== "job-id-taken") throw problem; // an earlier attempt created it, and its answer was lost
     }
     this.known = true;
-    remembered(this.file, this.id);
+    savedId(this.file, this.id);
     return 0;
   }
 
-  /** Bytes that the server has. */
+  /** The number of bytes that the server has. */
   async probe() {
     return Number((await this.send("HEAD", `tus/${this.id}`)).getResponseHeader("Upload-Offset"));
   }
@@ -142,20 +144,21 @@ export class ResumableUpload {
     const type = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": offset };
     if (offset < this.file.size) await this.send("PATCH", `tus/${this.id}`, type, this.file.slice(offset));
     if (!(await isChanged(this.file))) return;
-    await this.send("DELETE", `tus/${this.id}`).catch(() => {}); // in its last second: it is taken back
-    throw changed(this.file);
+    // The file changed while its last bytes were sent: the upload is not one file, so it is deleted.
+    await this.send("DELETE", `tus/${this.id}`).catch(() => {});
+    throw changedProblem(this.file);
   }
 
   send(method, path, headers = {}, body = null) {
     return new Promise((resolve, reject) => {
       const request = (this.request = new XMLHttpRequest());
-      const looking = body && whenChanged(this.file, () => request.abort());
+      const watching = body && onceChanged(this.file, () => request.abort());
       request.open(method, path);
       for (const [name, value] of Object.entries({ ...VERSION, ...headers })) request.setRequestHeader(name, value);
       request.addEventListener("loadend", () => {
-        clearInterval(looking);
+        clearInterval(watching);
         if (request.status >= 200 && request.status < 300) resolve(request);
-        else reject(request.status ? problemOf(request.status, request.responseText) : new Problem());
+        else reject(request.status ? parseProblem(request.status, request.responseText) : new Problem());
       });
       request.send(body);
     });

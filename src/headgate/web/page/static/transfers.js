@@ -1,30 +1,30 @@
-// What this page transfers itself: uploads by XMLHttpRequest, exports by a form, a few of each at a time.
+// The transfers of this page: uploads by XMLHttpRequest, exports by a form, a few of each at the same time.
 
 import * as api from "./api.js";
-import { LARGE, ResumableUpload } from "./resumable.js";
+import { LARGE_FILE_BYTES, ResumableUpload } from "./resumable.js";
 import { Queue } from "./turns.js";
 
 const EMPTY = { bytes_done: 0, bytes_total: null, rate: 0, eta: null, limit: null, ended_by: null, reason: null };
 
 export class Transfers {
-  /** `jobs`: the list that shows them. */
+  /** `jobs`: the JobList that shows them. */
   constructor(jobs) {
     this.jobs = jobs;
     const queues = [];
     this.uploads = new Queue(queues);
     this.exports = new Queue(queues);
-    this.chosen = new Map(); // what each upload sends, and how, for as long as it may be tried again
-    this.turns = new Map(); // what can be done when a transfer is paused, and when it goes on
-    this.underWay = new Map(); // exports: what to call when they are over
-    this.requests = new Set(); // uploads: what can be aborted
+    this.chosen = new Map(); // by id: the file of each upload that can still be tried again
+    this.turns = new Map(); // by id: the functions that pause, resume and stop a transfer
+    this.underWay = new Map(); // by id: the function that ends an export
+    this.requests = new Set(); // uploads that can be aborted
   }
 
-  /** Are there uploads that leaving the page would end? */
+  /** Would leaving the page end an upload? */
   get busy() {
     return this.requests.size > 0 || this.uploads.waiting.length > 0;
   }
 
-  /** Whoever began them has gone: end them all. */
+  /** The user has signed out: end all transfers. */
   stop() {
     this.uploads.waiting = [];
     this.exports.waiting = [];
@@ -34,9 +34,9 @@ export class Transfers {
   }
 
   async upload(file, onConflict) {
-    const large = file.size >= LARGE ? await ResumableUpload.of(file, onConflict) : null;
+    const large = file.size >= LARGE_FILE_BYTES ? await ResumableUpload.of(file, onConflict) : null;
     const id = large?.id ?? api.newId();
-    if (this.jobs.rows.get(id)?.own && this.jobs.isLive(id)) return; // it is on its way already
+    if (this.jobs.rows.get(id)?.own && this.jobs.isLive(id)) return; // it is being sent already
     this.chosen.set(id, file);
     const job = { ...EMPTY, kind: "upload", names: [file.name], bytes_total: file.size };
     this.jobs.updateLocally(id, { ...(large?.known ? {} : job), names: [file.name], kind: "upload", state: "waiting" });
@@ -44,7 +44,7 @@ export class Transfers {
     this.queue(this.uploads, id, start);
   }
 
-  /** What can be done about `job`, which has failed: pairs of words and what they do. */
+  /** The ways to try a failed job again: pairs of a button's text and what it does. */
   waysOf({ id, kind, names, reason }) {
     const file = this.chosen.get(id);
     const instead = (begin) => () => {
@@ -60,10 +60,10 @@ export class Transfers {
     return ways;
   }
 
-  /** The server tells of a transfer of this page. */
+  /** The server reports the state of a transfer of this page. */
   onState({ id, state }) {
     if (state === "completed") this.chosen.delete(id);
-    if (["failed", "terminated"].includes(state)) this.turns.get(id)?.stop?.(); // what it would ask for is no more
+    if (["failed", "terminated"].includes(state)) this.turns.get(id)?.stop?.(); // further requests for it would fail
     if (state === "paused") this.turns.get(id)?.pause();
     else this.turns.get(id)?.goOn();
   }
@@ -80,7 +80,7 @@ export class Transfers {
     }
   }
 
-  /** `turn`, that of the transfer `id`, is over. */
+  /** The transfer `id` has ended: free its turn. */
   ended(id, turn) {
     this.turns.delete(id);
     turn.end();
@@ -93,28 +93,28 @@ export class Transfers {
     if (await api.isChanged(file)) {
       this.requests.delete(request);
       this.ended(id, turn);
-      this.failed(id, api.changed(file));
+      this.failed(id, api.changedProblem(file));
       return;
     }
-    const looking = api.whenChanged(file, () => request.abort());
+    const watching = api.onceChanged(file, () => request.abort());
     const { type, body } = formOf(file);
     request.open("POST", onConflict ? `upload?on_conflict=${onConflict}` : "upload");
     request.setRequestHeader("Job-Id", id);
     request.setRequestHeader("Content-Type", type);
     request.addEventListener("loadend", async () => {
-      clearInterval(looking);
+      clearInterval(watching);
       this.requests.delete(request);
       this.ended(id, turn);
       if (request.status === 201) this.jobs.update(JSON.parse(request.responseText));
-      else if (request.status) this.failed(id, api.problemOf(request.status, request.responseText));
-      else this.failed(id, (await api.isChanged(file)) ? api.changed(file) : new api.Problem());
+      else if (request.status) this.failed(id, api.parseProblem(request.status, request.responseText));
+      else this.failed(id, (await api.isChanged(file)) ? api.changedProblem(file) : new api.Problem());
     });
     request.send(body);
   }
 
-  /** Send a large file, however many requests that takes. */
+  /** Send a large file, with as many requests as it takes. */
   async sendAll(upload, turn) {
-    // While it is paused it needs no connection: the server keeps what it has.
+    // A paused resumable upload needs no connection: the server keeps what it has.
     const pause = () => {
       turn.become("away");
       upload.pause();
@@ -130,7 +130,7 @@ export class Transfers {
     try {
       await upload.run();
     } catch (problem) {
-      // Another page goes on with it: what becomes of it, the server will tell.
+      // If another page continues the upload, the server's events tell its outcome.
       if (problem.code !== "superseded") this.failed(upload.id, problem);
     } finally {
       this.requests.delete(request);
@@ -138,7 +138,7 @@ export class Transfers {
     }
   }
 
-  /** The server's own words on it are better than ours; it may not have any. */
+  /** Show that the transfer `id` failed with `problem`; events of the server may say more. */
   failed(id, problem) {
     if (problem.status === 401 || problem.code === "unauthorized") this.jobs.complain(problem);
     const terminated = problem.code === "terminated";
@@ -155,7 +155,7 @@ export class Transfers {
     this.queue(this.exports, id, (turn) => this.fetch(id, name, turn));
   }
 
-  /** Have the browser download it: a form that is sent to a frame nobody sees. */
+  /** Have the browser download an export: by a form that is sent into a hidden frame. */
   fetch(id, name, turn) {
     const frame = document.createElement("iframe");
     frame.name = `export-${id}`;
@@ -164,12 +164,12 @@ export class Transfers {
     for (const [key, value] of Object.entries({ filename: name, job: id })) {
       form.append(Object.assign(document.createElement("input"), { type: "hidden", name: key, value }));
     }
-    // A frame that loads holds a refusal, or the browser's own word that nobody answers, which we may not read: what is
-    // downloaded does not load. It begins with an empty page.
+    // A download does not load the frame. If the frame loads, it contains the server's problem, or the browser's own
+    // error page, which this page may not read. First it loads an empty page.
     frame.addEventListener("load", () => {
       const text = frame.contentDocument ? frame.contentDocument.body?.textContent : null;
       if (text === "") return;
-      this.failed(id, text ? api.problemOf(0, text) : new api.Problem());
+      this.failed(id, text ? api.parseProblem(0, text) : new api.Problem());
       this.over(id);
     });
     this.underWay.set(id, () => {
@@ -186,15 +186,15 @@ export class Transfers {
   over(id) {
     const end = this.underWay.get(id);
     this.underWay.delete(id);
-    // Later, so that the browser has its last bytes before the frame goes.
+    // Later: the browser must have the last bytes before the frame is removed.
     if (end) setTimeout(end, 1000);
   }
 
-  /** The server has told everything: what it does not know has ended with it. */
-  lookForLost(jobs) {
+  /** `jobs` are all that the server knows: exports of this page that it does not know any more have failed. */
+  failLost(jobs) {
     const known = new Set(jobs.map((job) => job.id));
     for (const id of [...this.underWay.keys()]) {
-      // What it has never told of may still be on its way there.
+      // One that the server has never reported may not have reached it yet.
       if (!known.has(id) && this.jobs.rows.get(id)?.known) {
         this.failed(id, new api.Problem());
         this.over(id);
@@ -203,11 +203,11 @@ export class Transfers {
   }
 }
 
-/** What a part's header may hold of a name as it is (RFC 8187, 3.2.1). */
+/** `name` as an ext-value has it (RFC 8187, 3.2.1). */
 const escaped = (name) =>
   encodeURIComponent(name).replace(/['()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 
-/** A form with `file`, under exactly its name: a browser's own form would write a quote in it in another way. */
+/** The body of a form with `file`, under exactly its name: a browser's own form would escape a quote in it. */
 function formOf(file) {
   const boundary = `headgate-${api.newId()}`;
   const disposition = `Content-Disposition: form-data; name="file"; filename="file"; filename*=UTF-8''${escaped(file.name)}`;

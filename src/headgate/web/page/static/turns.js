@@ -1,25 +1,25 @@
-// Whose turn it is: a few transfers at a time, and none that is paused.
+// Queues of transfers: a few run at the same time; a paused one gives up its turn to the next.
 
 /**
- * A browser opens six connections to a server at most, and a paused transfer keeps its own: two uploads, two exports and
- * the events leave one for everything else, so that what was paused can always be resumed.
+ * Transfers of one queue that run at the same time. A browser opens at most six connections to a server, and a paused
+ * transfer keeps its own: two uploads, two exports and the events leave one, so that a paused transfer can be resumed.
  */
-const AT_ONCE = 2;
+const RUNNING_PER_QUEUE = 2;
 
-/** Connections that transfers may have together: one is left for the events, and one for everything else. */
-const CONNECTIONS = 4;
+/** Connections of all transfers together: one is left for the events, and one for all other calls. */
+const MAX_CONNECTIONS = 4;
 
-/** Whose turn it is: so many at once in each of `queues`, which share the connections. */
+/** One of `queues`, which share the connections. */
 export class Queue {
   constructor(queues) {
     this.queues = queues;
     queues.push(this);
     this.running = 0;
-    this.paused = 0; // have given their turn up, and keep their connection
+    this.paused = 0; // these have given up their turn, and keep their connection
     this.waiting = [];
   }
 
-  /** Call `start(turn)` when it is its turn; return a function that takes it out of the queue, if that is not yet. */
+  /** Call `start(turn)` when a turn is free. Returns a function that removes it from the queue if it has not begun. */
   add(start) {
     this.waiting.push(start);
     this.next();
@@ -35,12 +35,12 @@ export class Queue {
   }
 
   next() {
-    while (this.running < AT_ONCE && this.connections < CONNECTIONS && this.waiting.length) {
+    while (this.running < RUNNING_PER_QUEUE && this.connections < MAX_CONNECTIONS && this.waiting.length) {
       const turn = new Turn(this);
       try {
         this.waiting.shift()(turn);
       } catch (error) {
-        turn.end(); // one that cannot begin holds up no other
+        turn.end(); // a transfer that cannot begin must not block the queue
         throw error;
       }
     }
@@ -51,7 +51,7 @@ export class Queue {
   }
 }
 
-/** One transfer's turn in `queue`. A paused one gives it up to the next, with its connection or without. */
+/** One transfer's turn in `queue`: "running", "paused" (it keeps its connection), "away" (without one) or "over". */
 class Turn {
   constructor(queue) {
     this.queue = queue;

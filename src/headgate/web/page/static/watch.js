@@ -1,11 +1,11 @@
-// The server's events, for as long as the page is open: a snapshot, every change, and what moves.
+// The server's events (GET jobs/events): a snapshot of all jobs, then every change, and the progress of moving ones.
 
-/** Seconds after which a connection that the browser has given up is tried again. */
-const AGAIN = 2;
+/** Seconds until a new connection, after the browser has given up the old one. */
+const RETRY_SECONDS = 2;
 
 /**
- * Watch the jobs. `onSnapshot(jobs)`, `onJobs(jobs)`: what there is, and what has changed of it. `onConnection(up)`:
- * whether the server is there. `mayWatch()`: asked before a refused connection is tried again.
+ * Calls `onSnapshot(jobs)` with all jobs, `onJobs(jobs)` with those that changed, and `onConnection(up)` when the
+ * connection is made or lost. After a refusal it connects again only if `mayWatch()` resolves to true.
  */
 export class Watch {
   constructor({ onSnapshot, onJobs, onConnection, mayWatch }) {
@@ -25,14 +25,14 @@ export class Watch {
 
   lost() {
     this.handlers.onConnection(false);
-    // The browser comes back by itself after a cut, but not after a refusal.
+    // After a broken connection the browser connects again by itself, after a refusal it does not.
     if (this.source.readyState === EventSource.CLOSED && !this.closed) {
       this.timer = setTimeout(async () => {
         const may = await this.handlers.mayWatch();
         if (this.closed) return;
         if (may) this.open();
         else this.lost();
-      }, AGAIN * 1000);
+      }, RETRY_SECONDS * 1000);
     }
   }
 

@@ -1,4 +1,4 @@
-// What people read: sizes, times, states, and why a transfer ended.
+// Texts for people: sizes, times, states, and why a transfer ended.
 
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"];
 
@@ -15,7 +15,7 @@ export function size(bytes) {
 /** `bytes` per second. */
 export const rate = (bytes) => `${size(bytes)}/s`;
 
-/** `seconds`, roughly. */
+/** `seconds`, rounded, with a unit. */
 export function duration(seconds) {
   if (seconds < 60) return `${Math.ceil(seconds)} s`;
   if (seconds < 3600) return `${Math.ceil(seconds / 60)} min`;
@@ -30,7 +30,7 @@ const REASONS = {
   "digest-mismatch": "the content is not what was announced",
   disconnected: "the client went away",
   "export-failed": "the export broke off",
-  expired: "nobody went on with it for too long",
+  expired: "it was not continued for too long",
   "idle-timeout": "nothing moved for too long",
   "invalid-name": "the name is not allowed",
   "internal-error": "the server failed",
@@ -49,7 +49,7 @@ const REASONS = {
   "too-slow": "it was too slow",
 };
 
-/** The state of `job`, in words. */
+/** The state of `job`, as text. */
 export function state(job) {
   switch (job.state) {
     case "waiting":
@@ -73,7 +73,7 @@ export function state(job) {
   }
 }
 
-/** Why `job` ended as it did, if there is more to say than its state. */
+/** Why `job` ended, if its state does not say all. */
 export function reason(job) {
   if (job.detail) return job.detail;
   if (job.state === "terminated" && job.kind === "upload") return "Nothing of it is kept.";
@@ -81,7 +81,7 @@ export function reason(job) {
   return `Because ${REASONS[job.reason] ?? job.reason ?? "something went wrong"}.`;
 }
 
-/** How far `job` is; `own`: this page sees to it. */
+/** The progress of `job`; `own`: it is a transfer of this page. */
 export function progress(job, own) {
   const done = size(job.bytes_done);
   if (["completed", "failed", "terminated"].includes(job.state)) {
@@ -94,7 +94,7 @@ export function progress(job, own) {
   return facts.join(" · ");
 }
 
-/** What `job` moves. */
+/** The names of the files of `job`. */
 export function title(job) {
   const [first, ...others] = job.names;
   if (first === undefined) return "(no name yet)";
