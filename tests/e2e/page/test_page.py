@@ -348,7 +348,7 @@ async def test_one_signs_in_with_a_token_and_sees_ones_own(browsing, root, tmp_p
         await expect(page.locator("#signed-in")).to_be_hidden()
         await page.get_by_label("Token").fill("wrong")
         await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("alert")).to_have_text("This token is nobody's.")
+        await expect(page.get_by_role("alert")).to_have_text("This token is not valid.")
         await page.get_by_label("Token").fill(alice)
         await page.keyboard.press("Enter")
         await expect(page.locator("#who")).to_contain_text("alice")
