@@ -70,7 +70,7 @@ def file_form(filename: str, data: bytes) -> bytes:
 
 
 def token_users(request: web.Request) -> User | None:
-    """The test's own way to say who asks: ``X-User: alice``; root is an admin; nobody without the header."""
+    """An Authenticate for tests: ``X-User: alice``; root is an admin; without the header the user is unknown."""
     name = request.headers.get("X-User")
     return None if name is None else User(name, admin=name == "root")
 

@@ -1,4 +1,4 @@
-"""create_app() in somebody else's service: prefixes, several at once, their users, exports and checks."""
+"""create_app() in another service: prefixes, several at once, their users, exports and checks."""
 
 import asyncio
 import contextlib
@@ -194,7 +194,7 @@ async def test_an_application_can_be_started_again(root):
 
 
 async def test_a_cancellation_of_on_receiveds_own_is_a_refusal(root, regime):
-    """Something that it awaited was cancelled; nobody cancelled the upload, so its client is answered."""
+    """`on_received` awaited a task that was cancelled; the upload itself was not, so its client gets an answer."""
 
     async def on_received(job, files):
         inner = asyncio.ensure_future(asyncio.sleep(3600))

@@ -42,7 +42,7 @@ async def begun(tmp_path, environment, *arguments):
     "option", ["ROOT", "HOST", "TOKENS", "PUBLIC_URL", "CORS_ORIGINS", "ANONYMOUS", "TLS_CERT", "TLS_KEY"]
 )
 async def test_an_empty_variable_is_an_error(tmp_path, option):
-    """A script whose own variable was empty does not serve its current directory, nor let everybody in."""
+    """A script with an empty variable neither serves its current directory nor opens the server to all."""
     # Without it another host would be refused for another reason.
     environment = {"HEADGATE_ANONYMOUS": "yes"} if option == "HOST" else {}
     async with begun(tmp_path, environment | {f"HEADGATE_{option}": ""}, "--port", "0") as (process, line, log):
@@ -56,7 +56,7 @@ async def test_an_empty_variable_is_an_error(tmp_path, option):
 
 @pytest.mark.parametrize("variable", ["HEADGATE_URL", "HEADGATE_TOKEN"])
 async def test_an_empty_variable_is_one_for_clients_too(root, variable):
-    """Who meant another server, or to be somebody, does not act here and as nobody."""
+    """A command for another server, or by a named user, is not run here without a user."""
     async with running(root) as served:
         code, out, err = await run(served, "jobs", **{variable: ""})
     assert (code, out, variable in err) == (2, "", True)
@@ -75,7 +75,7 @@ KUBERNETES = {
 
 
 def an_own_address():
-    """An address on which the usual port is nobody's."""
+    """An address on which the usual port is free."""
     return ".".join(map(str, [127, *random.choices(range(2, 250), k=3)]))
 
 

@@ -57,7 +57,7 @@ async def test_a_command_answers_with_the_job_as_it_is_then(directory):
 
 
 async def test_every_change_has_its_actor(directory, bus):
-    """The user and the address of who began, paused, slowed and terminated a job; nobody where it went by itself."""
+    """A change has the user and the address of the request that began, paused, slowed or terminated the job; else none."""
     told = []
     bus.listen(JobChanged, lambda event: told.append((event.job.state, event.by)))
     transfer = await Transfer(directory.jobs).entered()
@@ -107,7 +107,7 @@ async def test_a_command_to_a_job_that_has_ended_is_refused(directory):
 
 
 async def test_jobs_are_listed_live_ones_first_the_newest_first(directory):
-    """Those of one owner or of everybody, with those that have ended or without."""
+    """The jobs of one owner or of all, with the ended ones or without."""
     first = await Transfer(directory.jobs).entered()
     bobs = await Transfer(directory.jobs, owner="bob").entered()
     ended = await Transfer(directory.jobs).entered()
@@ -189,7 +189,7 @@ class SlowAdmission:
 
 
 async def test_admission_is_awaited_before_a_job_begins():
-    """Until then nobody sees the job; of two requests by one id only one begins, and the other gives its slot back."""
+    """Until then no list has the job; of two requests by one id only one begins, and the other gives its slot back."""
     admission, id_ = SlowAdmission(), uuid4()
     jobs = JobRegistry(admission=admission)
     both = [Transfer(jobs, id_=id_) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What every attack is made of: what it gives, how it is bounded, and somebody who feels it.
+"""The parts of every attack: its result, its bounds, and an honest client that measures its effect.
 
 How to use it: write a coroutine of a root and a scale under ``@bounded`` that gives an `Attacked`; it is then one of
 ATTACKS (see `faults.attacks`).

@@ -104,7 +104,7 @@ async def zips(root: Path, scale: float) -> Attacked:
 
 @bounded
 async def unread(root: Path, scale: float) -> Attacked:
-    """Requests whose answers nobody reads, and then the end of the server."""
+    """Requests whose client does not read the answers, and then the end of the server."""
     count = times(50, scale, least=4)
     fill(root, "large", size=MIB)
     limits = ("--idle-timeout", "2", "--header-timeout", "2", "--drain-timeout", "1")

@@ -1,4 +1,4 @@
-"""Attacks by one owner on what is everybody's: history, places, the disk (see `faults.attacks`)."""
+"""Attacks by one owner on what all owners share: history, slots, the disk (see `faults.attacks`)."""
 
 import asyncio
 import base64

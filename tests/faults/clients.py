@@ -90,7 +90,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def a_form(dice: random.Random) -> bytes:
-    """A whole body of one to three files, of random sizes and with names that nobody else has."""
+    """A whole body of one to three files, of random sizes and with unique names."""
     sizes = [dice.choice((0, 1, 1000, 70_000, 300_000)) for _ in range(dice.choice((1, 1, 3)))]
     return b"".join(part(f"{dice.getrandbits(64):x}", dice.randbytes(size)) for size in sizes) + END
 

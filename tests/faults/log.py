@@ -16,7 +16,7 @@ _MOST = 100
 
 
 def is_fault(record: logging.LogRecord) -> bool:
-    """Is this a line that nobody but us is to blame for? aiohttp says of what is not HTTP that it cannot handle it."""
+    """Is this a line about an error of the server? aiohttp logs a malformed request as one that it cannot handle."""
     error = record.exc_info[1] if record.exc_info else None
     return record.levelno >= logging.ERROR and not isinstance(error, HttpProcessingError)
 

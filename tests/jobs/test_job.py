@@ -27,7 +27,7 @@ def a_job(**kwargs) -> Job:
 @pytest.mark.parametrize("target", State)
 @pytest.mark.parametrize("state", State)
 def test_only_the_transitions_of_the_table_happen(state, target):
-    """An impossible transition raises and changes nothing; a possible one is told to whoever listens."""
+    """An impossible transition raises and changes nothing; a possible one is reported to the listeners."""
     told = []
     job = a_job(on_change=lambda job, by: told.append(job.state))
     job.state = state

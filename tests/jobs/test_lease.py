@@ -104,7 +104,7 @@ async def test_what_stops_a_task_does_not_end_the_job(leased, cause):
 
 @pytest.mark.parametrize("first", [None, Superseded, IdleTimeout])
 async def test_what_is_for_good_ends_it_whatever_was_said_before(leased, first):
-    """And its task, too; whoever waits learns that it is over."""
+    """The task ends, too; a task that waits for the lease learns that the job has ended."""
     task, held, _ = leased.hold()
     await held.wait()
     if first is not None:

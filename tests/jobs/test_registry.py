@@ -100,7 +100,7 @@ async def test_a_foreign_cancellation_stays_one(jobs):
 
 
 async def test_terminate_and_disconnect_together_leave_the_disconnect_standing(jobs):
-    """The job is terminated, as was promised to whoever terminated it; the task stays cancelled, as aiohttp expects."""
+    """The job is terminated, as the terminate call was told; the task stays cancelled, as aiohttp expects."""
     running = await Running(jobs).ready()
     terminate = asyncio.create_task(jobs.terminate(running.job, by=Actor("alice")))
     await asyncio.sleep(0)  # the terminate has told the job; its task has not run yet
@@ -234,7 +234,7 @@ async def test_two_owners_who_choose_one_id_know_nothing_of_each_other(jobs):
 
 
 async def test_one_owners_many_jobs_do_not_have_anothers_forgotten():
-    """The bound is that of all together, and whoever has most is the one who loses their oldest."""
+    """The bound is for all owners together; the owner with the most jobs loses the oldest of them."""
     jobs = JobRegistry(ended_jobs=3)
     async with jobs.run(Kind.UPLOAD, owner="bob") as bobs:
         pass

@@ -135,7 +135,7 @@ GONE = [
 
 @pytest.mark.parametrize("end", GONE, ids=lambda end: end.__name__)
 async def test_a_complete_upload_is_gone_with_its_file(root, end):
-    """410 for whoever asks how far it is, or says that all of it was sent: it was, and is not there."""
+    """410 for a request for its offset, and for one that says that all was sent: it was, and the file is gone."""
     async with serving(root, config={"on_conflict": "replace"}) as server:
         url = await create(server, 3, headers=named("a"))
         await complete(server, url)

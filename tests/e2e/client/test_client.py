@@ -137,7 +137,7 @@ async def test_as_json_every_line_is_an_object(served, tmp_path):
 
 
 async def test_a_partial_export_never_has_the_files_name(served, big, tmp_path):
-    """Terminated half-way by somebody: exit code 4, who it was, and nothing left in the directory."""
+    """Terminated half-way by a user: exit code 4, the name of that user, and nothing left in the directory."""
     os.link(big, served.root / "stored.bin")
     into = tmp_path / "into"
     into.mkdir()
@@ -221,7 +221,7 @@ async def test_transfers_are_held_slowed_and_let_go_from_a_shell(served, big):
 
 
 async def test_all_is_all_of_ones_own(root, tmp_path, big):
-    """An admin who says --all does not mean everybody's."""
+    """For an admin, too, --all means the own jobs, not those of all users."""
     (alice, alices), (admin, admins) = new_token("alice"), new_token("root", admin=True)
     (tmp_path / "tokens").write_text(f"{alices}\n{admins}\n")
     async with running(root, "--tokens", str(tmp_path / "tokens"), "--total-rate", "8MiB") as served:
@@ -266,7 +266,7 @@ async def test_a_wrong_command_line_is_told_and_does_nothing(served, arguments):
 
 
 async def test_a_beginning_of_an_id_is_some_of_it(served, big):
-    """An empty variable in a script ends nobody's transfer."""
+    """An empty variable in a script ends no transfer."""
     async with uploading(served, big) as job:
         for id_ in ("", job["id"][:3]):
             code, out, err = await run(served, "terminate", id_)
@@ -287,7 +287,7 @@ async def test_an_odd_name_keeps_no_other_file_from_being_uploaded(served, tmp_p
 
 
 async def test_what_comes_out_of_a_pipe_is_uploaded(served):
-    """However much it is: nobody knows beforehand."""
+    """However much it is: the size is not known beforehand."""
     async with started(served, "upload", "/dev/stdin", "--name", "piped", stdin=asyncio.subprocess.PIPE) as process:
         out, _ = await process.communicate(b"x" * 3_000_000)
     assert (process.returncode, out) == (0, b"piped uploaded, 2.9 MiB\n")

@@ -139,7 +139,7 @@ async def test_all_of_it_may_have_come(root, stored, into):
 
 
 async def test_two_at_once_do_not_write_into_one_another(root, stored, into):
-    """One of them goes on with what came; the file is whole, whoever is last."""
+    """One of them continues the partial file; the file is whole, whichever ends last."""
     async with running(root, "--total-rate", "16MiB") as served:
         await broken(served, into)
         again = ("export", "stored.bin", "--force")

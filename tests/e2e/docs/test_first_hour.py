@@ -1,4 +1,4 @@
-"""The README can be followed by somebody who makes the usual mistakes, and again the next day."""
+"""The README can be followed by a user who makes the usual mistakes, and again the next day."""
 
 import re
 import socket

@@ -96,7 +96,7 @@ async def sign_in(page, token):
 @SIZES
 @pytest.mark.parametrize("way_out", ["Try again", "Keep both", "Replace", "Dismiss"])
 async def test_a_name_that_is_taken_has_every_way_out(page, served, tmp_path, way_out, size):
-    """The file that was chosen is still at hand: nobody has to choose it again to say what is to become of it."""
+    """The page still has the chosen file: the user need not choose it again to keep both or to replace."""
     (served.root / "a.bin").write_bytes(b"old")
     path = made(tmp_path / "a.bin", size)
     await page.choose(path)
@@ -191,7 +191,7 @@ async def test_an_export_of_what_is_gone_can_be_tried_again(page, served):
 
 
 async def test_a_failure_that_was_seen_outlives_the_server(browsing, root, tmp_path):
-    """One of somebody else's transfer, too, whose file this page does not have; until it is dismissed."""
+    """Also for a transfer that was begun elsewhere, whose file this page does not have; until it is dismissed."""
     root.mkdir()
     (root / "a.bin").write_bytes(b"old")
     big = made(tmp_path / "big.bin", 9 * MIB)

@@ -1,4 +1,4 @@
-"""The page, in a real browser, when the session ends: everybody is told why they are asked to sign in."""
+"""The page, in a real browser, when the session ends: the user is told why they have to sign in."""
 
 import asyncio
 import re

@@ -235,7 +235,7 @@ async def test_curl_by_hand_learns_from_a_plain_upload_where_to_go_on(root, sour
 
 
 async def test_a_token_goes_with_every_request(root, source, clients, tmp_path):
-    """A server that lets nobody in without a token, and a client that resumes there."""
+    """A server that requires a token, and a client that resumes there."""
     token, line = new_token("alice")
     (tmp_path / "tokens").write_text(f"{line}\n")
     async with breaking_server(root, source, "--tokens", str(tmp_path / "tokens")) as proxy:

@@ -20,7 +20,7 @@ NOTHING = hashlib.sha256(b"").hexdigest()
 
 @pytest.mark.parametrize("line", [f"eve:{NOTHING}", f"eve:{NOTHING}:admin", f"eve:{NOTHING.upper()}"])
 async def test_a_token_of_nothing_is_refused_at_start(root, tmp_path, line):
-    """Whoever hashed an empty variable let everybody in."""
+    """A digest of an empty variable would let in clients without a token."""
     _, other = new_token("alice")
     tokens = tmp_path / "tokens"
     tokens.write_text(f"{other}\n{line}\n")
@@ -109,7 +109,7 @@ async def test_what_is_no_file_in_the_staging_directory_holds_nobody_up(root, tm
 
 @asynccontextmanager
 async def unread(root):
-    """A server with a standard error that is a pipe that nobody reads; gives it, its port and the pipe."""
+    """A server whose standard error is a pipe that is not read; gives it, its port and the pipe."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     process = await asyncio.create_subprocess_exec(

@@ -206,7 +206,7 @@ def test_a_stopped_job_takes_no_turn(monkeypatch):
 
 
 async def test_an_open_gate_asks_nobody():
-    """No rate, no pause: the hot path sees one attribute, and whoever asks all the same waits for nothing."""
+    """No rate, no pause: the hot path sees one attribute, and a caller that asks all the same does not wait."""
     gate = Gate()
     assert gate.open
     assert await gate.acquire(12_345_678) == 12_345_678

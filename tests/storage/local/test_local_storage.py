@@ -98,7 +98,7 @@ async def test_replacing_several_is_undone_when_one_fails(storage, root, monkeyp
 
 @pytest.mark.parametrize("on_conflict", OnConflict)
 async def test_what_others_published_meanwhile_is_never_taken_back(storage, root, monkeypatch, on_conflict):
-    """An upload of two files fails at the second; between them somebody replaced the first, and was told so."""
+    """An upload of two files fails at the second; meanwhile another upload replaced the first, and got its answer."""
     (root / "a").write_bytes(b"old") if on_conflict is REPLACE else None
     (root / "b").mkdir()
     other = LocalStorage(root)

@@ -1,4 +1,4 @@
-"""Sweeping: what nobody holds goes, what somebody holds stays, however old."""
+"""Sweeping: a file without a lock is removed, a locked one stays, however old."""
 
 import asyncio
 import fcntl

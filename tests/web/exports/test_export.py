@@ -278,7 +278,7 @@ async def test_a_file_that_shrinks_while_it_is_sent_looks_truncated(server, monk
 
 @pytest.mark.parametrize("by_sendfile", [True, False])
 async def test_a_job_stopped_at_the_last_moment_has_not_given_the_whole_file_out(server, monkeypatch, by_sendfile):
-    """Who has every byte has it from a job that nobody can terminate any more (G2)."""
+    """A client that has every byte has it from a job that can no longer be terminated (G2)."""
     real = Job.finish
 
     def finish(job):
@@ -313,7 +313,7 @@ async def test_a_generator_that_never_waits_does_not_keep_the_loop(root):
 
 
 async def test_a_cancellation_of_the_generators_own_is_its_failure(root, caplog):
-    """Something that it awaited was cancelled; nobody cancelled the export, so its client is answered."""
+    """The generator awaited a task that was cancelled; the export itself was not, so its client gets an answer."""
 
     async def rows():
         inner = asyncio.ensure_future(asyncio.sleep(3600))
@@ -427,7 +427,8 @@ def ask(server, writer, name):
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("kind", ["stored", "rows"])
 async def test_a_job_finishes_only_when_nothing_is_left_in_our_buffers(root, monkeypatch, tls, kind):
-    """Past the point of no return nobody waits for a slow client (G2); the transport's limits are as they were."""
+    """Past the point of no return the job does not wait for a slow client (G2); the transport's limits are as they
+    were."""
     left, real = [], Job.finish
 
     def finish(job):

@@ -1,4 +1,4 @@
-"""Whoever waits for an end learns what became of it, and nobody waits on the loop for what takes long."""
+"""A task that waits for the end of a job learns its outcome, and no long work blocks the event loop."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ async def test_a_terminate_that_ends_nothing_is_no_success(root, monkeypatch, up
 
 
 async def test_every_waiter_learns_of_the_refusal(root, monkeypatch):
-    """Also where somebody else tells the job to end right when the refusal comes: no terminate answers for a job that
+    """Also if another request terminates the job just when the refusal comes: no terminate answers for a job that
     lives."""
     cancel_stop, again = ResumableJob.cancel_stop, []
 

@@ -38,7 +38,7 @@ _write_pages = staged.LocalStagedFile._write_pages
 
 
 def leisurely(file, pages):
-    """A disk that takes its time: whoever used the memory again too early would store the wrong bytes."""
+    """On a slow disk: memory that was reused too early would store wrong bytes."""
     taken.append(len(pages))
     time.sleep(0.001)
     return _write_pages(file, pages)
@@ -319,7 +319,7 @@ async def test_a_form_with_many_large_files_is_taken_apart(root):
 
 
 async def test_what_follows_a_whole_body_is_not_the_rest_of_it():
-    """aiohttp has lost count and takes the next request for more of the body; nobody may store that."""
+    """aiohttp takes the next request for more of the body; these bytes must not be stored."""
     protocol = BaseProtocol(asyncio.get_running_loop(), mock.Mock())
     stream = StreamReader(protocol, 2**16, loop=asyncio.get_running_loop())
     reader = direct.DirectReader(make_mocked_request("PUT", "/", payload=stream), 5, PageBuffer())

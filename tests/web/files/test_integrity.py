@@ -159,7 +159,7 @@ async def test_no_digest_is_computed_that_nobody_asked_for(server, root, monkeyp
 
 
 async def test_a_body_that_has_its_digest_but_is_terminated_stays_terminated(root):
-    """The digest decides nothing once somebody has."""
+    """The digest decides nothing once the upload has been terminated."""
     async with serving(root) as server:
         body = form(part("a", DATA))
         upload = HeldUpload(server, {"Content-Digest": digest(body)})

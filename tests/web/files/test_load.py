@@ -44,7 +44,10 @@ async def ask(server, user, call="upload"):
     ("limit", "status", "code"), [("max_jobs_per_owner", 429, "too-many-jobs"), ("max_jobs", 503, "busy")]
 )
 async def test_one_job_too_many_is_refused_and_told_when_to_come_back(root, regime, call, limit, status, code):
-    """429 for one's own, 503 for everybody's; others are served where it is one's own. Nothing is left."""
+    """429 for the owner's own limit, 503 for that of all; at an owner's limit other owners are served.
+
+    Nothing is left.
+    """
     async with busy(root, regime, **{limit: 2}) as (server, _):
         (root / "there").write_bytes(b"x")
         refused = await ask(server, "alice", call)

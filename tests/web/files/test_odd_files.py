@@ -1,4 +1,4 @@
-"""Files that somebody else put into the root, or took out of it: served as far as they can be, and never in the way."""
+"""Files that other programs put into the root, or took out of it: served if possible, and never an obstacle."""
 
 import asyncio
 import json

@@ -104,7 +104,7 @@ async def test_a_file_is_bytes_whatever_its_type(server, kind):
     ['attachment; filename="x"', 'attachment; name="file"; filename="x"', 'file; filename="x"', 'inline; filename="x"'],
 )
 async def test_a_part_with_a_name_is_taken_or_the_reason_is_true(server, disposition):
-    """It has a name, and nobody is told otherwise."""
+    """The file is published, and every answer says so."""
     body = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n12345\r\n".encode() + END
     status, answer = await call(server, "POST", "/upload", data=body, headers=FORM)
     if status != 201:

@@ -124,7 +124,7 @@ async def test_the_quota_is_free_again_however_an_upload_ends(root, limit, end):
 
 
 async def test_what_is_there_at_the_start_counts_and_for_its_owner(root):
-    """Owners are remembered with the files; a file that somebody put there by hand counts for all together."""
+    """Owners are remembered with the files; a file that was put there by hand counts for the quota of all."""
     async with limited(root) as server:
         assert (await upload(server, "a", 700, "alice"))[0] == 201
     (root / "by hand").write_bytes(b"x" * 100)
@@ -138,7 +138,7 @@ async def test_what_is_there_at_the_start_counts_and_for_its_owner(root):
 
 
 async def test_replacing_a_file_frees_what_it_had(root):
-    """The old one counts until the new one has its name; then for nobody."""
+    """The old file counts until the new one has its name, and then no more."""
     async with limited(root, quota_per_owner=1000) as server:
         assert (await upload(server, "a", 600, "alice"))[0] == 201
         assert await upload(server, "a", 600, "alice", query="?on_conflict=replace") == FULL

@@ -1,4 +1,5 @@
-"""GET /jobs/events: a snapshot, every change of state, what moves; for those who may see it, and at nobody's cost."""
+"""GET /jobs/events: a snapshot, every change of state, and progress; only of visible jobs, and without slowing a
+transfer."""
 
 import asyncio
 import json
@@ -176,7 +177,8 @@ async def test_nothing_is_missed_while_one_was_away(server):
 
 
 async def test_a_watcher_that_does_not_keep_up_is_told_everything_anew(root, regime):
-    """What waits for it is bounded; no transfer waits for it; and in the end it knows what everybody knows."""
+    """The events that wait for it are bounded, no transfer waits for it, and in the end it has the same state as
+    others."""
     config = {"max_events_behind": 10}
     async with serving(root, handler_cancellation=regime, config=config) as server:
         upload = HeldUpload(server)

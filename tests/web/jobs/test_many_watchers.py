@@ -36,7 +36,7 @@ async def watch(stack, server, user, count):
 
 @pytest.mark.parametrize("most", [3, 10])
 async def test_one_who_watches_a_lot_leaves_room_for_others(root, regime, most):
-    """Above their own bound they are told to come back; everybody else is told of events as before."""
+    """Above the bound of one owner a watcher gets 503; the other owners get their events as before."""
     config = {"max_watchers": 2 * most, "max_watchers_per_owner": most}
     async with (
         serving(root, authenticate=token_users, config=config, handler_cancellation=regime) as server,

@@ -1,4 +1,4 @@
-"""Terminate, at every moment of a transfer, by everybody who may and who may not.
+"""Terminate, at every moment of a transfer, by users who may and users who may not.
 
 In each test: when the call has answered 200 the job is over, nothing of it is staged or published, and its client is
 told (G1, G2, G6).

@@ -80,7 +80,7 @@ async def test_a_name_is_refused_alike_wherever_it_comes(server, name):
 
 @pytest.mark.parametrize("call", ["export", "replace", "rename", "reject"])
 async def test_no_link_is_followed_out_of_the_root(server, root, tmp_path, call):
-    """A symlink that somebody put there gives nothing out, and what is outside stays as it is."""
+    """A symlink in the root is never followed: nothing outside of the root is read or changed."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"secret")
     (root / "link").symlink_to(outside)

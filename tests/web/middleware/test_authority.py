@@ -40,7 +40,7 @@ NO_AUTHORITY = [
 
 @pytest.mark.parametrize("host", NO_AUTHORITY)
 async def test_a_host_that_is_none_is_refused(server, host):
-    """On every path, before anything is done; and nobody is sent there."""
+    """On every path, before anything is done; and no answer redirects to that host."""
     for method, target, lines in (("POST", "/tus/", TUS), ("GET", "/files", ()), ("PUT", "/files/a", ())):
         reply = await ask(server.url, request(method, target, b"", *lines, f"Host: {host}"))
         assert (reply.status, reply.code) == (400, "malformed-request")
@@ -164,7 +164,7 @@ async def test_a_browser_may_be_signed_in_to_two_servers_of_one_host(tmp_path):
     ("host", "name"), [("files.example:8443", "headgate_token_8443"), ("[::1]:8443", "headgate_token_8443")]
 )
 async def test_the_port_is_the_one_that_the_browser_used(root, host, name):
-    """Which may be a proxy's; and another port's cookie is nobody's."""
+    """The port may be a proxy's; the cookie of another port does not count."""
     token = USERS["alice"][0]
     async with serving(root, authenticate=Tokens(USERS["alice"][1])) as server:
         body = json.dumps({"token": token}).encode()

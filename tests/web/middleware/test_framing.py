@@ -1,4 +1,4 @@
-"""Transfer codings (RFC 9112, 6.1): a body that is coded in a way that we do not undo is nobody's bytes."""
+"""Transfer codings (RFC 9112, 6.1): a body with a transfer coding other than chunked is refused."""
 
 import pytest
 

@@ -85,7 +85,7 @@ async def test_a_watcher_that_raises_breaks_no_transition(root, regime, send, ca
 
 
 async def test_a_watcher_that_raises_holds_up_no_terminate(root, regime):
-    """What is terminated, paused or resumed is so, whoever is told of it."""
+    """A command takes effect, also if its answer cannot be sent."""
     async with serving(root, handler_cancellation=regime) as server:
         server.jobs.listen(breaks)
         upload = HeldUpload(server)

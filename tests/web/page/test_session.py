@@ -161,7 +161,8 @@ async def test_a_cookie_outlives_a_restart(root, tmp_path):
 
 
 async def test_each_server_of_a_host_has_a_cookie_of_its_own(root):
-    """Cookies know no ports: whoever signs in to one, and out again, is signed in to the other as before."""
+    """Cookies are shared by all ports of a host: a user who signs in to one server, and out again, stays signed in to
+    the other."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with (
         serving(root, authenticate=Tokens(LINE)) as one,

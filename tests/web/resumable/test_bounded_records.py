@@ -60,7 +60,7 @@ async def test_records_count_for_the_quota(root):
 
 
 async def test_outcomes_that_are_told_are_bounded_for_each_owner(root):
-    """Without a quota, too: the oldest are forgotten, and nobody else's with them."""
+    """Without a quota, too: the owner's oldest are forgotten, and none of another owner."""
     config = {"max_outcomes_per_owner": 10, "sweep_interval": 0.1}
     async with serving(root, config=config, authenticate=token_users) as server:
         theirs = await create(server, 0, headers=named("theirs") | as_user("bob"))
@@ -143,7 +143,7 @@ async def test_a_creation_for_which_there_is_no_room_leaves_nothing(root, monkey
 
 
 async def test_what_cannot_be_noted_takes_nothing_of_the_quota(root, monkeypatch):
-    """An upload that a killed process published and did not live to note: however often somebody asks
+    """An upload that a killed process published without noting it: however often a client asks
     for it on a full disk, the quota is as before."""
     async with serving(root) as server:
         url = await create(server, 10, headers=named("a"))

@@ -1,4 +1,4 @@
-"""Creations that bring bytes: whenever they are ended they are told so, and what fails has failed, by nobody's will."""
+"""Creations with content: a client whose upload is terminated is told so, and a failed one is not called terminated."""
 
 import asyncio
 import json
@@ -167,7 +167,7 @@ async def outcome(server):
     ids=["tus", "ietf", "ietf, not all"],
 )
 async def test_a_creation_whose_client_went_away_was_disconnected(root, regime, head):
-    """It could not know where to go on: it has failed, by nobody's will."""
+    """Its client cannot know its URL: the upload has failed, and no user ended it."""
     async with serving(root, handler_cancellation=regime, config={"watch_interval": 0.05}) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(f"{head}Host: x\r\nContent-Length: 9\r\n\r\n123".encode())

@@ -331,7 +331,7 @@ async def test_an_append_needs_both_fields(server, missing):
 
 
 async def test_the_final_answer_is_given_again_to_who_did_not_get_it(server):
-    """The same one; whoever adds to what is complete is refused with its offset."""
+    """The same answer; a request that adds to a complete upload is refused with its offset."""
     url = await create(server, b"123")
     first = await append(server, url, 3, b"45", LAST)
     again = await append(server, url, 5, b"", LAST)

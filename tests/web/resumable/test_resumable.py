@@ -167,7 +167,7 @@ async def test_an_interrupted_upload_can_be_paused_and_resumed(server):
 @pytest.mark.parametrize("way", ["job", "upload"])
 @pytest.mark.parametrize("when", ["interrupted", "running", "paused"])
 async def test_terminate_means_gone(server, when, way):
-    """Whatever it does, whoever asks: bytes, record, place and quota are free when that is answered (G1)."""
+    """In every state, by every call: bytes, record, slot and quota are free when the terminate is answered (G1)."""
     url = await create(server, 10)
     job = await server.one_live_job()
     end = f"/jobs/{job.id}" if way == "job" else f"/upload/terminate?job={job.id}"
@@ -297,7 +297,7 @@ async def test_it_goes_on_after_a_restart(root):
 
 
 async def test_a_shutdown_interrupts_what_runs(root, regime):
-    """Its client is told to come back; its bytes are kept, and nobody waits for those that are interrupted."""
+    """Its client is told to come back; its bytes are kept; the shutdown does not wait for interrupted uploads."""
     config = {"drain_timeout": 30}
     async with serving(root, handler_cancellation=regime, config=config) as server:
         url = await create(server, 10, headers=named("a"))
@@ -387,7 +387,7 @@ async def test_a_record_that_cannot_be_read_is_no_upload(root, record):
 
 
 async def test_an_upload_that_nobody_adds_to_expires(root):
-    """410 for whoever comes; nothing is left. One that runs does not."""
+    """Every later request gets 410, and nothing is left. A running upload does not expire."""
     config = {"upload_expiry": 0.3, "sweep_interval": 0.05}
     async with serving(root, config=config) as server:
         url, other = await create(server, 10), await create(server, 10)

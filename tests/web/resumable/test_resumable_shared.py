@@ -122,7 +122,7 @@ async def test_a_published_file_is_not_opened_as_an_upload(root, monkeypatch):
 
 
 async def test_one_id_is_one_job(root):
-    """A stranger's here, and an upload of somebody's there: neither is mistaken for the other, nor in its way."""
+    """One server has a job and another an upload of another owner under one id: neither hides or blocks the other."""
     async with (
         serving(root, authenticate=token_users) as first,
         serving(root, authenticate=token_users) as second,

@@ -192,7 +192,7 @@ async def test_a_stage_that_is_left_meanwhile_leaves_nothing(storage, root, may_
 
 
 async def test_after_a_failure_there_is_a_way_on(storage, monkeypatch, caplog):
-    """What was settled can be cut, written to and synced; and of a failure that nobody asked for nothing is logged."""
+    """What was settled can be cut, written to and synced; and a failure of an abandoned write is not logged."""
     real, failures = staged.LocalStagedFile._write_pages, [1, 1]
 
     def failing(self, pages):

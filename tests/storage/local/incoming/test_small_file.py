@@ -204,7 +204,7 @@ async def test_what_was_not_synced_before_is_when_it_is_published(storage, root,
 
 
 async def test_what_is_held_is_promised_room_that_is_still_free(storage):
-    """It has come, so nobody is promised it twice; but it takes room on the disk only when it is published."""
+    """A small file in memory keeps its quota, and takes room on the disk only when it is published."""
     ledger = storage.ledger
     async with storage.stage(uuid4(), "alice", ExpectedSize(100, 100)) as stage:
         ledger.measured(1000, time.monotonic())
@@ -304,7 +304,7 @@ async def test_what_is_spread_is_done_once_whatever_becomes_of_the_threads(stora
 
 
 async def test_a_batch_that_breaks_publishes_nothing_and_says_so(storage, root, monkeypatch):
-    """Nobody is told that a file is there because nobody said that it is not."""
+    """No upload is answered with success because an error was not reported."""
 
     def broken(disk, publications):
         raise ValueError("broken")
