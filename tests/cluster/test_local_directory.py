@@ -57,7 +57,7 @@ async def test_a_command_answers_with_the_job_as_it_is_then(directory):
 
 
 async def test_every_change_has_its_actor(directory, bus):
-    """A change has the user and the address of the request that began, paused, slowed or terminated the job; else none."""
+    """A change has the user and the address of the request that began, paused, slowed or terminated it; else none."""
     told = []
     bus.listen(JobChanged, lambda event: told.append((event.job.state, event.by)))
     transfer = await Transfer(directory.jobs).entered()

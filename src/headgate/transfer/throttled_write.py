@@ -1,7 +1,7 @@
-"""Writing a chunk while its job's gate is not open: the job is paused, or may move only so many bytes per second.
+"""Writing a chunk of a job that is paused or has a rate limit.
 
-An open gate costs a chunk one comparison, which is where the chunk is moved. Only one that meets a gate which is not
-open comes here, and goes on in as small pieces as the gate grants.
+The code that moves chunks compares one attribute of the gate for each, and writes at once while the gate is open. A
+chunk that meets a gate which is not open is written here, in pieces of as many bytes as the gate grants.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ __all__ = ["write_throttled"]
 
 
 async def write_throttled(job: Job, chunk: Data, write: Callable[[Data], Awaitable[None]]) -> None:
-    """Have `write` take all of `chunk`, as fast as the gate of `job` lets it, and count what it has taken.
+    """Write all of `chunk` with `write`, as fast as the gate of `job` allows, and count the bytes.
 
     If cancelled, the pieces that were counted have been written, and the next may have been. Raises what `write` does.
     """

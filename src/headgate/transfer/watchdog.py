@@ -1,13 +1,13 @@
-"""Ends transfers that do not move: a timer looks at each transfer now and then, so that no chunk pays for a deadline.
+"""The watchdog of a transfer: a timer that stops the job if its client is gone, idle or too slow.
 
-Every `Config.watch_interval` seconds a `Watchdog` asks four things about its job: is the client gone, did it break the
-framing of its body, has nothing moved for `idle_timeout`, was too little moved in `min_rate_window`. A client answers
-for the time only in which the server waits for it, which `ClientWait` measures. The time in which the client waits for
-the server (a slow disk, a service that checks an upload, a query without rows yet, a pause) is not its fault.
+Every `Config.watch_interval` seconds it checks four things: is the client gone, did it break the framing of its body,
+has nothing moved for `idle_timeout`, was too little moved in `min_rate_window`. So no chunk pays for a deadline. Only
+the time counts in which the server waits for the client, which `ClientWait` measures; the time in which the client
+waits for the server (a slow disk, a slow `on_received`, a query without rows yet, a pause) does not.
 
 Rules of this room:
 
-- A watchdog only stops its job; what that means for the connection is decided where the bytes move.
+- A watchdog only stops its job; the code that moves the bytes closes the connection.
 - A paused job has no deadlines, but ends when its client goes.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["ClientWait", "Watchdog", "bytes_taken"]
 class ClientWait:
     """A stopwatch of how long the server has waited for the client: ``with waited:`` around each wait.
 
-    A wait costs two looks at the clock.
+    A wait costs two readings of the clock.
     """
 
     __slots__ = ("_seconds", "_since")
@@ -55,10 +55,10 @@ class ClientWait:
 
 
 def bytes_taken(request: web.Request, job: Job) -> int:
-    """Bytes that the client of the export `job` has taken, as far as can be told; only that they grow means anything.
+    """A count that grows while the client of the export `job` takes bytes; only its growth has a meaning.
 
-    Where there is TCP, those that the client's system has acknowledged on this connection: the next slice of an export
-    may take minutes to leave to a slow client, which takes bytes all the same. Elsewhere those that left our buffers.
+    On TCP, the bytes that the client's system has acknowledged on this connection: one slice of an export may take
+    minutes to reach a slow client, which takes bytes all the same. Elsewhere the bytes that the job has sent.
     """
     transport = request.transport
     acknowledged = None if transport is None else acknowledged_bytes(transport)
@@ -66,15 +66,15 @@ def bytes_taken(request: web.Request, job: Job) -> int:
 
 
 class Watchdog:
-    """While the block runs, stop `job` if its client is gone, broke its body, idles, or is slower than it may be.
+    """A context that stops `job` if its client is gone, broke its body, is idle, or slower than it may be.
 
-    `waited` tells how long the server has been waiting for the client, `moved` how many bytes the client has sent or
-    taken. The client of an upload shows its absence by itself, at the next read; that of an export may be gone long
-    before a generator yields the next chunk, and a host that does not cancel handlers tells nobody.
+    `waited` measures the time in which the server waits for the client, `moved` returns how many bytes the client has
+    sent or taken. An upload notices a lost client at its next read; an export may only notice when the generator yields
+    its next chunk, on a host that does not cancel handlers: so the watchdog checks.
     """
 
     __slots__ = (
-        *("_config", "_job", "_last_move", "_loop", "_moved", "_moved_at_last_look", "_probed", "_request", "_timer"),
+        *("_config", "_job", "_last_move", "_loop", "_moved", "_moved_before", "_probed", "_request", "_timer"),
         *("_waited", "_window_start"),
     )
 
@@ -86,42 +86,43 @@ class Watchdog:
         self._config = config
         self._waited = waited
         self._moved = moved
-        # Bytes moved and seconds waited: when a byte was last seen to have moved, and when the rate's window began.
+        # Bytes moved and seconds waited, when a byte moved last, and when the window of the rate began.
         self._last_move = self._window_start = (moved(), waited.seconds)
-        self._moved_at_last_look = -1
+        self._moved_before = -1
         self._probed = False
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._config.watch_interval, self._look)
+        self._timer = self._loop.call_later(self._config.watch_interval, self._check)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        if isinstance(exc, asyncio.CancelledError) and self._gone:
-            self._job.reason = Disconnected.code  # the host cancelled us for it; if our own cause stands, it prevails
+        if isinstance(exc, asyncio.CancelledError) and self._is_disconnected:
+            # The host cancelled the handler for it. If the job has a cause, that counts before this reason.
+            self._job.reason = Disconnected.code
 
     @property
-    def _gone(self) -> bool:
+    def _is_disconnected(self) -> bool:
         return self._request.transport is None
 
     @property
-    def _hung_up(self) -> bool:
-        """Has the client hung up, though the event loop does not learn of it?
+    def _has_hung_up(self) -> bool:
+        """Has the client closed the connection, without the event loop noticing it?
 
-        Nothing is read while an upload is paused: without this look it would wait for nobody, for ever. The kernel does
-        not learn of it either while its buffers are full, so the client is probed. A client of an export that has sent
-        its last byte may still listen (RFC 9112, 9.6), and what is sent to it tells; but where nothing has moved since
-        the last look, no query is to go on, and no paused export is to wait, for a client that has most likely gone.
+        A paused upload reads nothing, so it would wait for ever. While the kernel's buffers are full the kernel does
+        not notice it either: the client is probed (TCP keepalive). The client of an export may have closed only its
+        sending side and still read (RFC 9112, 9.6); sending to it would tell. But if nothing has moved since the last
+        check, it counts as gone: no query runs on, and no paused export waits, for a client that most likely is.
         """
         transport = self._request.transport
         if transport is None:
             return False
         if self._job.kind is Kind.EXPORT:
-            before, self._moved_at_last_look = self._moved_at_last_look, self._moved()
-            return self._moved_at_last_look == before and has_hung_up(transport)
+            before, self._moved_before = self._moved_before, self._moved()
+            return self._moved_before == before and has_hung_up(transport)
         if self._job.gate.open or not isinstance(transport, asyncio.ReadTransport) or transport.is_reading():
             return False
         if not self._probed:
@@ -129,15 +130,15 @@ class Watchdog:
             probe_when_silent(transport, self._config.idle_timeout)
         return has_hung_up(transport)
 
-    def _look(self) -> None:
-        self._timer = self._loop.call_later(self._config.watch_interval, self._look)
+    def _check(self) -> None:
+        self._timer = self._loop.call_later(self._config.watch_interval, self._check)
         if not self._job.state.stoppable:
             return
-        if self._gone or self._hung_up:
+        if self._is_disconnected or self._has_hung_up:
             self._job.stop(Disconnected())
-        elif has_broken_framing(self._request):  # of which the handler, which reads the body, is not told
+        elif has_broken_framing(self._request):  # aiohttp does not report it to a handler that is reading the body
             self._job.stop(MalformedTransfer())
-        elif self._job.state is State.PAUSED:  # both clocks stand still
+        elif self._job.state is State.PAUSED:  # a pause counts neither as idle nor as slow
             self._last_move = self._window_start = (self._moved(), self._waited.seconds)
         else:
             self._measure(self._moved(), self._waited.seconds)

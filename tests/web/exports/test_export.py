@@ -62,7 +62,7 @@ class Generated:
             self.ended.set()
 
 
-@pytest.mark.parametrize("size", [0, 1, 100_000, sendfile.MOST, 3 * sendfile.WINDOW + 17])
+@pytest.mark.parametrize("size", [0, 1, 100_000, sendfile.BYTES_PER_CALL, 3 * sendfile.BYTES_PER_ROUND + 17])
 @pytest.mark.parametrize("encoding", ["json", "urlencoded"])
 async def test_a_stored_file_comes_whole_with_its_length(server, size, encoding):
     data = os.urandom(size)

@@ -150,8 +150,7 @@ async def test_it_is_final_in_both_regimes_and_while_it_is_paused(root, regime, 
 @pytest.mark.parametrize("send", SENDING[:1] + SENDING[6:9] + SENDING[10:], ids=by_name)
 @pytest.mark.parametrize("why", ["refused", "name-taken", "terminated"])
 async def test_what_is_refused_in_the_end_is_refused_for_good(root, send, why):
-    """Whether the service refuses the whole upload, another file has its name, or it is terminated: 410, with the reason's
-    code."""
+    """If the service refuses the whole upload, its name is taken, or it is terminated: 410, with the reason's code."""
     approving = asyncio.Event()
 
     async def on_received(job, files):

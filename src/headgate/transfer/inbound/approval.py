@@ -1,8 +1,7 @@
-"""The last step before an upload is published: the embedding service looks at it, and the job cannot be stopped any
-more.
+"""The last step before an upload is published: the embedding service checks it, then no terminate stops it any more.
 
-Every upload passes here, in one request or resumable: first with all its bytes there and nothing visible, where it can
-still be refused or terminated; then past its point of no return (G2), which `Job.finish` decides synchronously.
+Every upload passes here, plain or resumable. While `on_received` runs, all bytes are there and nothing is visible: the
+upload can still be refused or terminated. Then `Job.finish` passes the point of no return (G2), synchronously.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ logger = logging.getLogger("headgate.transfer")
 class ReceivedFile:
     """A file of an upload, all of whose bytes have been received."""
 
-    #: The name that it is meant to have, or, once it is published, has.
+    #: Its name; before it is published the requested one, which OnConflict.RENAME may change.
     name: str
     #: Bytes.
     size: int
@@ -40,7 +39,7 @@ OnReceived = Callable[[Job, Sequence[ReceivedFile]], Awaitable[object]]
 
 
 async def approve_and_finish(job: Job, received: Sequence[ReceivedFile], on_received: OnReceived | None) -> None:
-    """Have the embedding service approve of `received`, and pass the job's point of no return.
+    """Await the embedding service's check of `received`, and pass the job's point of no return.
 
     When this returns, ``job.finish()`` has been called: the upload is to be published, and nothing stops it any more.
     Waits while the job is paused. If it raises or is cancelled, the job has not finished. Raises Refused, or any other
@@ -60,6 +59,6 @@ async def _ask(on_received: OnReceived, job: Job, received: Sequence[ReceivedFil
     except (Exception, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
-        # Any exception refuses: an upload must not be published because the code that should have checked it broke.
+        # Any exception refuses the upload: one whose check failed must not be published.
         logger.warning("upload %s was refused by on_received: %r", job.id, error)
         raise Refused(str(error) or None) from error

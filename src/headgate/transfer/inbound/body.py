@@ -1,12 +1,13 @@
 """The bytes of a request's body: every one passes here, is counted, and is bounded.
 
 A small body, or one over TLS, comes from aiohttp's `StreamReader`; a large one over a plain connection straight from
-its socket (`direct`). A parser that has read too far gives the end back (`unread`) and reads it again.
+its socket (`direct.py`). A parser that has read too far puts the end back (`unread`) and reads it again.
 
 Rules of this room:
 
-- A body is bounded as it streams, whatever its Content-Length says.
-- Foreign exceptions end here: a malformed transfer encoding is MalformedTransfer, a lost client Disconnected.
+- The limit is checked while the body streams, whatever its Content-Length says.
+- Foreign exceptions are translated here: a malformed transfer encoding is MalformedTransfer, a lost client
+  Disconnected.
 - A body that may be large is closed when nothing more is read of it.
 """
 
@@ -64,12 +65,12 @@ class Body:
                     data = await self._request.content.readany()
                     data = buffer.hand_out(data) if data else data
         except ConnectionError as error:
-            error.__traceback__ = None  # it leads to a frame of aiohttp's that leads back to it: a circle
+            error.__traceback__ = None  # it refers to a frame of aiohttp's that refers to it: a reference cycle
             raise Disconnected from None
         except web.RequestPayloadError:
             raise MalformedTransfer from None
         except RuntimeError:
-            if self._request.transport is None:  # how a StreamReader says that nothing will come any more
+            if self._request.transport is None:  # how a StreamReader reports that the connection is closed
                 raise Disconnected from None
             raise
         if not data:
@@ -78,7 +79,7 @@ class Body:
         if self.consumed > self._limit:
             raise TooLarge(f"The body may have {readable(self._limit)}.")
         if self._digester is not None:
-            # A cancellation here loses `data`; what is to be held against a digest is kept whole or not at all.
+            # A cancellation here loses `data`: content with a digest is kept as a whole or not at all.
             await self._digester.take(data[kept:])
         return data
 

@@ -1,18 +1,17 @@
-"""A large body, received straight from its socket.
+"""Receiving a large body straight from its socket, past aiohttp's parser.
 
-aiohttp receives 256 KiB at a time, parses them, copies them, and wakes the handler that waits for them. For a body
-whose length is known nothing of that is needed. A `DirectReader` receives as it is asked, from a duplicate of the
-socket. From a client that has shown to be fast it receives into the blocks of a `PageBuffer`, from which a disk can
-take the bytes by itself, so that the processor touches each byte once, on its way out of the socket
-(docs/performance.md).
+aiohttp receives 256 KiB at a time, parses them, copies them, and wakes the handler. A body of known length needs none
+of that: a `DirectReader` receives from a duplicate of the socket, when its caller reads. From a fast client it receives
+into the blocks of a `PageBuffer`, which can be written with O_DIRECT: then the processor copies each byte only once,
+out of the socket (docs/performance.md).
 
 Rules of this room:
 
-- Only where it pays and is sure: a length that is known, and much of it still to come, over a plain connection.
-- aiohttp's parser never sees what is received here, so the connection cannot serve another request. Nothing has to be
-  told: for aiohttp the body has not been read to its end, and it ends such connections after the answer.
-- As long as this reads, the transport does not; both have the same socket, under descriptors of their own.
-- Nothing is received ahead of being asked for: it stays the kernel's, and holds its sender up.
+- Only for a body whose length is known and large, over a plain connection.
+- aiohttp's parser never sees these bytes, so the connection cannot serve another request. To aiohttp the body has not
+  been read to its end, and it closes such connections after the answer by itself.
+- While a reader reads, the transport does not: both have the same socket, under two descriptors.
+- Nothing is received before the caller reads: it stays in the kernel's buffers, and TCP slows the client down.
 - All readers of the process share its loop, and its memory for blocks: `_reading` and `_fast` hold them.
 """
 
@@ -31,30 +30,30 @@ from headgate.lowlevel.sockets import is_plain, socket_of
 
 __all__ = ["DirectReader", "direct_reader"]
 
-#: Bytes of a body from which on it is received directly. A client that sends one such file after the other has to
-#: connect for each; from here on that is lost in the noise, even over a long way.
+#: The smallest body, in bytes, that is received so. Each needs a connection of its own; for a body of this size the
+#: time for that does not matter, even over a long distance.
 DIRECT_FROM_BYTES = 64 * 1024 * 1024
 
-#: Bytes of a block: what it costs to have a thread write it is spread over as many.
+#: Bytes of a block: so many that the cost of handing it to a writing thread does not matter.
 BLOCK_BYTES = 2 * 1024 * 1024
 #: Readers that have blocks at once: that bounds the memory that they need, two blocks each.
 MAX_FAST_READERS = 8
 #: Receives in a row that brought all that was asked for and so show that the client is fast enough for blocks.
 FULL_RECEIVES = 4
-#: Seconds after which a block goes on as it is. A client that fills it no sooner is not that fast.
+#: Seconds after which a block is passed on though it is not full. A client that takes longer to fill it is not fast.
 BLOCK_SECONDS = 0.05
 
-#: Seconds within which a handler asks again at once. One that does not is paused, slowed, or has a slow disk...
+#: Seconds within which the handler of a fast transfer reads again. One that does not is paused or slowed...
 SOON_SECONDS = 0.02
-#: ...and receives so many bytes at once.
+#: ...and then receives this many bytes at a time.
 UNHURRIED_BYTES = 64 * 1024
 
-#: Bytes that all readers together receive in one turn of the loop, a millisecond's work or two; each has its share...
+#: Bytes that all readers together receive in one turn of the loop, one or two milliseconds' work, in equal shares...
 TURN_BYTES = 2 * 1024 * 1024
-#: ...but no less than this, which is what asyncio's own transports receive at once.
+#: ...but no share is smaller than this, which is what asyncio's own transports receive at a time.
 MIN_SHARE_BYTES = 256 * 1024
 
-#: Bytes that are kept of what came for a request that was stopped: as much as a socket of Linux holds by default.
+#: Bytes that are kept of what arrived for a stopped request: as much as a socket of Linux buffers by default.
 MAX_DRAINED_BYTES = 6 * 1024 * 1024
 
 
@@ -124,13 +123,13 @@ class DirectReader:
                 transport.resume_reading()
 
     async def _abort(self) -> None:
-        """The client is gone: let aiohttp know, which does not look as long as the transport does not read."""
+        """Abort the transport: the client is gone, which aiohttp does not notice while the transport does not read."""
         if (transport := self._request.transport) is not None:
             transport.abort()
             await asyncio.sleep(0)
 
     def _take_over(self) -> bytes:
-        """What aiohttp has received by now. What comes afterwards, this receives."""
+        """Stop the transport from reading; returns what aiohttp has received until now. The rest is received here."""
         content, received = self._request.content, b""
         while more := drain_buffered(content):  # it parses more as there is room
             received += more
@@ -147,7 +146,7 @@ class DirectReader:
             transport.pause_reading()
         return received
 
-    # As it comes.
+    # Without blocks: whatever has arrived.
 
     async def _next(self, soon: bool) -> bytes:
         """At least a byte, as soon as one is there. Raises ConnectionError."""
@@ -188,31 +187,31 @@ class DirectReader:
         finally:
             loop.remove_reader(descriptor)
 
-    # In blocks.
+    # With blocks.
 
     def _is_fast(self, soon: bool) -> bool:
-        """Is the next read to receive into a block? Decides, too, whether the reader is to have blocks at all."""
+        """Shall the next read receive into a block? Gives the reader its blocks, or takes them away."""
         if not soon:
             self._slow_down()
-        elif not self._buffer.has_blocks and self._full >= FULL_RECEIVES and not self._only_drained and _has_place():
+        elif not self._buffer.has_blocks and self._full >= FULL_RECEIVES and not self._only_drained and _has_room():
             _fast.add(self)
             self._buffer.allocate(BLOCK_BYTES)
         return self._buffer.has_blocks
 
     @property
     def _is_away(self) -> bool:
-        """Does the handler do something else for long: is the job paused, or its disk slow?"""
+        """Has the handler not read for a while, because the job is paused, say, or the disk is slow?"""
         return not self._buffer.is_filling and time.monotonic() - self._asked_at >= SOON_SECONDS
 
     def _slow_down(self) -> None:
-        """Go on without blocks."""
+        """Give up the blocks."""
         _fast.discard(self)
         self._buffer.give_up()
         self._buffer.release()
         self._full = 0
 
     async def _fill(self) -> Data:
-        """What comes within `BLOCK_SECONDS`, up to a block of it; if nothing does, what comes next."""
+        """The bytes that arrive within `BLOCK_SECONDS`, at most a block; if none do, those that arrive next."""
         assert self._socket is not None
         buffer = self._buffer
         buffer.begin()
@@ -234,7 +233,7 @@ class DirectReader:
         return data
 
     def _receive_share(self, filled: "asyncio.Future[None]") -> None:
-        """Receive this reader's share of a turn. An error, or the end, is met again by the next read."""
+        """Receive this reader's share of a turn. An error, or the end, is reported by the next read."""
         if filled.done():
             return
         assert self._socket is not None
@@ -250,7 +249,7 @@ class DirectReader:
             filled.set_result(None)
 
     def _late(self, filled: "asyncio.Future[None]") -> None:
-        """What is there goes on; of a client that is not fast no block is kept."""
+        """`BLOCK_SECONDS` have passed: pass on what has arrived, and give up the blocks."""
         _fast.discard(self)
         self._buffer.release()
         self._full = 0
@@ -263,8 +262,8 @@ _reading: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 _fast: "weakref.WeakSet[DirectReader]" = weakref.WeakSet()
 
 
-def _has_place() -> bool:
-    """May another reader have blocks? Those whose handlers are away make room."""
+def _has_room() -> bool:
+    """May another reader have blocks? Readers whose handlers do not read give theirs up."""
     if len(_fast) >= MAX_FAST_READERS:
         for each in list(_fast):
             if each._is_away:
@@ -273,11 +272,12 @@ def _has_place() -> bool:
 
 
 def _share_bytes() -> int:
+    """Bytes that one reader may receive in one turn of the loop."""
     return max(MIN_SHARE_BYTES, TURN_BYTES // max(1, len(_reading)))
 
 
 def direct_reader(request: web.Request, buffer: PageBuffer) -> DirectReader | None:
-    """A reader of the content of `request` into `buffer`; None if the content is not worth it, or cannot have it."""
+    """A reader of the content of `request` into `buffer`; None if it is too small, or not over a plain connection."""
     length, transport = request.content_length or 0, request.transport
     if length < DIRECT_FROM_BYTES or not isinstance(transport, asyncio.ReadTransport):
         return None

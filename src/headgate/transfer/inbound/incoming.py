@@ -1,6 +1,6 @@
-"""What an upload brings, whatever its body looks like: files one after the other, each read to its end.
+"""The body of an upload as a sequence of files: what `receive` reads from.
 
-`FormSource` takes a form apart, `RawSource` is a body that is one file. `receive` lands the files of either.
+`FormSource` is a form with files, `RawSource` a body that is one file.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -16,7 +16,7 @@ __all__ = ["BodySource", "IncomingFile", "parse_on_conflict"]
 
 
 class IncomingFile(Protocol):
-    """One file on its way in."""
+    """One file of a request's body."""
 
     @property
     def filename(self) -> str:
@@ -24,10 +24,10 @@ class IncomingFile(Protocol):
 
     @property
     def read(self) -> Callable[[], Awaitable[Data]]:
-        """Reads the next bytes, as many as came; none at the end.
+        """Returns the next bytes, as many as have arrived; empty at the end.
 
-        The memory of a memoryview is used again by the second read from then on. Raises what is wrong with the body,
-        and DigestMismatch at the end.
+        A memoryview that it returns is valid until the next read but one begins. Raises MalformedBody, TooLarge or
+        JobStopped errors of the body, and DigestMismatch at the end.
         """
 
     @property
@@ -36,7 +36,7 @@ class IncomingFile(Protocol):
 
 
 class BodySource(Protocol):
-    """The body of a request as the files that it brings. Must be closed."""
+    """The body of a request as files. It must be closed."""
 
     @property
     def expected(self) -> ExpectedSize | None:
@@ -44,7 +44,7 @@ class BodySource(Protocol):
 
     @property
     def on_conflict(self) -> OnConflict | None:
-        """What is to become of a taken name, if the body says it; as far as it has been read. Raises InvalidOption."""
+        """What happens if a name is taken, if the body has said so until now; else None. Raises InvalidOption."""
 
     @property
     def consumed(self) -> int:
@@ -65,7 +65,7 @@ class BodySource(Protocol):
 
 
 def parse_on_conflict(text: str) -> OnConflict:
-    """What a client wants to become of a taken name. Raises InvalidOption."""
+    """The OnConflict that a client wrote as `text`. Raises InvalidOption."""
     try:
         return OnConflict(text)
     except ValueError:

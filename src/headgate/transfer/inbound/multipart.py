@@ -60,8 +60,8 @@ class FormSource:
     """The multipart/form-data body of `request`: a `BodySource`.
 
     Made before the body is read. Raises UnsupportedMedia, MalformedBody, MalformedRequest or TooLarge if the headers
-    already tell. Digests that come with the request are held against the whole body (RFC 9530, 2 and 3: the form is the
-    content), those that come with a part against its file. Where there is one file, a Repr-Digest of the request may be
+    show that. Digests that come with the request are compared with the whole body (RFC 9530, 2 and 3: the form is the
+    content), those that come with a part with its file. Where there is one file, a Repr-Digest of the request may be
     that file's: it is the digest that a client has at hand, and no other bytes have it.
 
     `max_files`: the most files that it may have; the caller also knows what the storage can publish together.

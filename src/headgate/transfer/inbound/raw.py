@@ -22,8 +22,8 @@ __all__ = ["RawSource"]
 class RawSource:
     """The body of `request` as a file called `filename`: a `BodySource`, and the one `IncomingFile` of it.
 
-    Made before the body is read. Raises UnsupportedMedia, MalformedRequest or TooLarge if the headers already tell.
-    Digests that come with the request are held against the content (RFC 9530, 2 and 3).
+    Made before the body is read. Raises UnsupportedMedia, MalformedRequest or TooLarge for what the headers
+    show. Digests that come with the request are compared with the content (RFC 9530, 2 and 3).
     """
 
     #: A body that is one file says nothing else.

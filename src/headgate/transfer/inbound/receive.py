@@ -1,11 +1,11 @@
-"""Landing the files of an upload: staged as they come, made durable, approved of, and published, all or none.
+"""Receiving the files of an upload: written to a stage, made durable, approved, and published, all or none.
 
-Knows no HTTP: a `BodySource` brings the files, a `Stage` takes them, `UploadRules` say what they have to keep to.
+It knows no HTTP: a `BodySource` yields the files, a `Stage` stores them, `UploadRules` limit them.
 
 Rules of this room:
 
-- A chunk costs one comparison, one read and one write; what happens once a file may cost more.
-- Until `approve_and_finish` returns nothing is visible, and leaving the stage discards all of it.
+- A chunk costs one comparison, one read and one write; what is done once for each file may cost more.
+- Until `approve_and_finish` has returned nothing is published, and leaving the stage discards everything.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ __all__ = ["UploadRules", "receive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadRules:
-    """What the files of an upload have to keep to, and what becomes of them."""
+    """The limits of the files of an upload, and how they are published."""
 
-    #: Bytes that one file may have, and that all files of the upload may have together.
+    #: The most bytes of one file, and of all files of the upload together.
     max_file_size: int
     max_upload_size: int
-    #: What becomes of a name that is taken, unless the body says otherwise.
+    #: What happens if a name is taken, unless the body says otherwise.
     on_conflict: OnConflict
     #: Names that no file may have.
     reserved: frozenset[str] = frozenset()
     #: The embedding service's check.
     on_received: OnReceived | None = None
-    #: What has to hold of a file that is replaced.
+    #: The condition on a file that is replaced.
     precondition: Precondition = NO_PRECONDITION
 
     @classmethod
     def of(cls, config: Config, *, reserved: frozenset[str], on_received: OnReceived | None) -> "UploadRules":
-        """Those of `config`."""
+        """The rules that `config` sets."""
         return cls(
             max_file_size=config.max_file_size,
             max_upload_size=config.upload_size_limit,
@@ -64,7 +64,7 @@ async def receive(job: Job, source: BodySource, stage: Stage, rules: UploadRules
     on_conflict: OnConflict | None = None
     async with contextlib.aclosing(source.files()) as files:
         async for file in files:
-            # Asked when the first file begins, because fields of a form may come before it.
+            # Read when the first file begins: fields of a form may come before it.
             on_conflict = on_conflict or source.on_conflict or rules.on_conflict
             name = check_name(file.filename)
             job.names += (name,)
@@ -85,15 +85,17 @@ async def receive(job: Job, source: BodySource, stage: Stage, rules: UploadRules
                     advance(len(chunk))
                 else:
                     await write_throttled(job, chunk, write)
-                chunk = b""  # or the wait for the next would keep its memory
+                chunk = b""  # else its memory would be kept while the next one is awaited
             await staged.flush()
             received.append(ReceivedFile(name, staged.size, file.digests))
     if on_conflict is None:
         raise NoFiles
-    if (source.on_conflict or rules.on_conflict) is not on_conflict:  # files were begun under another rule
+    if (
+        source.on_conflict or rules.on_conflict
+    ) is not on_conflict:  # it came after a file, for which another rule was used
         raise InvalidOption("on_conflict must come before the files.")
     job.bytes_total = job.bytes_done
-    await stage.sync(required=rules.on_received is not None)  # the service's check looks at what is durable
+    await stage.sync(required=rules.on_received is not None)  # on_received is called with durable files
     await approve_and_finish(job, received, rules.on_received)
     published = await stage.publish(on_conflict, rules.precondition)
     job.names = tuple(each.entry.name for each in published)

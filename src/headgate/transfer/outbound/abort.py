@@ -1,8 +1,8 @@
-"""How a response that has begun is broken off, so that it never looks whole (G5).
+"""Aborting a response that has begun, so that it never looks whole (G5).
 
-After the first byte of a response no error can be answered any more: what is left is to end the connection. A client
-then misses bytes of a Content-Length, or the last chunk. In HTTP/1.0, where the end of the connection is the end of the
-body, only a reset looks like what it is.
+After the first byte of a response there can be no error answer: the connection is closed. The client then misses bytes
+of the Content-Length, or the last chunk. In HTTP/1.0, where closing the connection ends the body, the connection is
+reset.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ __all__ = ["aborting_on_error"]
 
 @contextlib.contextmanager
 def aborting_on_error(request: web.Request, response: web.StreamResponse) -> Iterator[None]:
-    """Abort the client's connection if the block raises, a cancellation included, after `response` has begun.
+    """A context: abort the client's connection if the block raises (also a cancellation) after `response` has begun.
 
-    Raises what the block does, except that a lost connection is Disconnected.
+    Raises what the block raises; for a lost connection Disconnected.
     """
     try:
         yield
@@ -28,6 +28,6 @@ def aborting_on_error(request: web.Request, response: web.StreamResponse) -> Ite
         if response.prepared and request.transport is not None:
             abort(request.transport, reset=request.version < HttpVersion11)
         if isinstance(error, ConnectionError):
-            error.__traceback__ = None  # contextlib keeps the error in a frame: a circle
+            error.__traceback__ = None  # contextlib keeps the error in a frame, which would be a reference cycle
             raise Disconnected from None
         raise

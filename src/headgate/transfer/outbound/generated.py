@@ -1,10 +1,9 @@
-"""Giving generated exports out: chunk by chunk, and small chunks together.
+"""Sending generated exports: small chunks that a generator yields without waiting are gathered and sent together.
 
-Rules of this room, beside those of ``send``:
+Rules of this file, beside those of `stored.py`:
 
-- A chunk is not kept back for the sake of speed: what a generator yields before it waits for something goes out while
-  it waits. Only chunks that come without waiting are gathered.
-- A generator may be slow, never wait, or swallow its cancellation; the loop and the job go on.
+- No chunk is delayed to gather more: when the generator waits for something, what it has yielded is sent.
+- A generator may be slow, may never wait, or may swallow its cancellation: the event loop and the job go on.
 """
 
 import asyncio
@@ -26,15 +25,15 @@ from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["send_generated"]
 
-#: Seconds for which a generator that never waits may have the loop to itself, beside its own work on a chunk.
-BREATH = 0.002
+#: Seconds after which a generator that never waits gives the event loop a turn, beside its own work on a chunk.
+MAX_TURN_SECONDS = 0.002
 
-#: Bytes that are gathered at most. A chunk costs as much to send as 10 KiB do; larger ones cost twice as much, because
-#: malloc gets each from the kernel.
-GATHER = 128 * 1024
+#: Bytes that are gathered at most. Sending a chunk costs as much as 10 KiB of it do; chunks above this size cost twice
+#: as much, because malloc gets their memory from the kernel.
+MAX_GATHERED_BYTES = 128 * 1024
 
-#: Seconds until it is tried again to send what waits for a client that is slow, or for a resume.
-AGAIN = 0.05
+#: Seconds until the next attempt to send gathered chunks to a slow client, or of a paused job.
+RETRY_SECONDS = 0.05
 
 
 async def send_generated(
@@ -55,7 +54,7 @@ async def send_generated(
                 response.enable_chunked_encoding()
             else:
                 response.force_close()  # the end of the connection is the end of the body
-            await job.gate.opened()  # nothing leaves a paused job, be it a header
+            await job.gate.opened()  # a paused job sends nothing, not even headers
             job.check()
             await response.prepare(request)
 
@@ -81,7 +80,7 @@ async def send_generated(
 
 @contextlib.asynccontextmanager
 async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
-    """Close `chunks` in the end, if it is what can be closed: a generator, or something like one."""
+    """A context that closes `chunks` at its end, if it has an ``aclose`` as generators do."""
     try:
         yield
     finally:
@@ -91,9 +90,9 @@ async def _closing(chunks: AsyncIterator[bytes]) -> AsyncIterator[None]:
 
 
 class _Gathering:
-    """Chunks on their way from a generator to the client of `request`."""
+    """Chunks that a generator yielded and that have not been sent to the client of `request`."""
 
-    __slots__ = ("_breathed", "_chunks", "_handle", "_job", "_loop", "_request", "_size")
+    __slots__ = ("_chunks", "_handle", "_job", "_loop", "_request", "_size", "_turn_began")
 
     def __init__(self, job: Job, request: web.Request) -> None:
         self._job = job
@@ -102,36 +101,35 @@ class _Gathering:
         self._handle: asyncio.Handle | None = None
         self._chunks: list[bytes] = []
         self._size = 0
-        self._breathed = time.monotonic()
+        self._turn_began = time.monotonic()
 
     def close(self) -> None:
-        """Send nothing more by itself."""
+        """Cancel the sending that was scheduled for when the generator waits."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def take(self) -> bytes:
-        """What was gathered. It is the caller's to send."""
+        """The gathered bytes, which the caller sends."""
         self.close()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
         return data
 
-    async def gather(self, chunks: AsyncIterator[bytes], most: int = GATHER, *, send: bool = True) -> bool:
-        """Gather until there are `most` bytes, or as many as the job's gate or the loop's patience allow. False at the
-        end. What there is meanwhile goes out when the loop has a turn, which is when the generator waits, if it may
-        (`send`).
+    async def gather(self, chunks: AsyncIterator[bytes], most: int = MAX_GATHERED_BYTES, *, send: bool = True) -> bool:
+        """Gather chunks until there are `most` bytes, the gate closes, or the loop needs a turn. False at the end.
 
-        What the generator raises becomes ExportFailed, unless it is one of ours. A paused job asks for nothing. Raises
-        the job's cause if the generator swallowed its cancellation.
+        With `send`, what has been gathered is sent while the generator waits. A paused job asks the generator for
+        nothing. An exception of the generator becomes ExportFailed, unless it is a HeadgateError. Raises the job's
+        cause if the generator swallowed its cancellation.
         """
         job, gathered = self._job, self._chunks
         if not job.gate.open:
             await job.gate.opened()
-        if time.monotonic() - self._breathed > BREATH:
+        if time.monotonic() - self._turn_began > MAX_TURN_SECONDS:
             await asyncio.sleep(0)
-            self._breathed = time.monotonic()
+            self._turn_began = time.monotonic()
         try:
             async for chunk in chunks:
                 if not isinstance(chunk, bytes):
@@ -140,7 +138,7 @@ class _Gathering:
                     break
                 gathered.append(chunk)
                 self._size += len(chunk)
-                if self._size >= most or not job.gate.open or time.monotonic() - self._breathed > BREATH:
+                if self._size >= most or not job.gate.open or time.monotonic() - self._turn_began > MAX_TURN_SECONDS:
                     return True
                 if self._handle is None and send:
                     self._handle = self._loop.call_soon(self._send)
@@ -156,10 +154,10 @@ class _Gathering:
         return True
 
     def _send(self) -> None:
-        """The generator waits, and the loop has a turn."""
+        """Send what was gathered: the generator waits, since the loop has a turn."""
         job, self._handle = self._job, None
         if job.state is State.PAUSED or self._request.protocol.writing_paused:
-            self._handle = self._loop.call_later(AGAIN, self._send)
+            self._handle = self._loop.call_later(RETRY_SECONDS, self._send)
         elif job.state.stoppable and (data := self.take()) and write_now(self._request, data):
             job.gate.charge(len(data))
             job.advance(len(data))

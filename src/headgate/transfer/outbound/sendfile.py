@@ -1,13 +1,14 @@
-"""Giving a stored file to a socket by the kernel's sendfile.
+"""Sending a stored file by the kernel's sendfile(2).
 
-asyncio has a sendfile of its own. This one asks the gate between two calls of the kernel's, so that nothing goes out of
-a paused job, however much was asked for; it counts what has gone by each of them; and it needs no help of the loop's.
+asyncio's own sendfile cannot be paused. This one checks the job's gate before every system call, so that no byte is
+added to the socket of a paused job, and counts the bytes of each call.
 
-Rules of this room:
+Rules of this file:
 
-- Plain connections only, and only while nothing of the transport's own waits to be sent.
-- It waits under a descriptor of its own: a loop lets nobody wait for that of a transport.
-- A turn of the loop sends no more than `MOST`, and nothing that would have to be read from the disk first.
+- Only for plain connections, and only while the transport's own buffer is empty.
+- It waits for a duplicate of the socket's descriptor: an event loop refuses to watch that of a transport.
+- One turn of the loop sends at most `BYTES_PER_CALL`, all of which are in the page cache: the loop never waits for the
+  disk.
 """
 
 import asyncio
@@ -21,20 +22,20 @@ from headgate.transfer.watchdog import ClientWait
 
 __all__ = ["sendfile"]
 
-#: Bytes that one call may take: as cheap as more, and what is on its way stays in the processor's cache.
-MOST = 256 * 1024
+#: Bytes of one system call: larger calls are no cheaper, and these fit the processor's cache.
+BYTES_PER_CALL = 256 * 1024
 
-#: Bytes that are looked after at once: that they are in the page cache, and that the loop tells when there is room.
-WINDOW = 4 * 1024 * 1024
+#: Bytes for which the page cache and the socket are prepared together.
+BYTES_PER_ROUND = 4 * 1024 * 1024
 
 
 async def sendfile(
     job: Job, transport: asyncio.Transport | None, source: Source, start: int, end: int, waited: ClientWait
 ) -> int:
-    """Send the bytes of `source` from `start` up to `end`, and count them; return where that ended.
+    """Send the bytes of `source` from `start` up to `end`, and count them; returns the offset behind the last one.
 
-    That is before `end` where it cannot be done so, and wherever something is wrong with the file: who reads on from
-    there will be told. Raises Disconnected.
+    That is before `end` if the connection or the file does not allow sendfile, or if reading failed: the caller goes on
+    by reading from there, which raises the error. Raises Disconnected.
     """
     if transport is None:
         raise Disconnected
@@ -48,10 +49,11 @@ async def sendfile(
     with own:
         sending = _SendfileCall(job, transport, own.fileno(), source.file.fileno(), start)
         while sending.able and sending.at < end:
-            size = min(WINDOW, end - sending.at)
+            size = min(BYTES_PER_ROUND, end - sending.at)
             free = job.gate.open
             if not free:
-                size = await job.gate.acquire(min(size, MOST))  # what was granted goes, though the rate falls
+                # These bytes are sent, also if the rate falls meanwhile.
+                size = await job.gate.acquire(min(size, BYTES_PER_CALL))
                 free = job.gate.open
             await source.ready(sending.at, size)
             await sending.up_to(sending.at + size, waited, free=free)
@@ -61,7 +63,7 @@ async def sendfile(
 
 
 class _SendfileCall:
-    """Where a job is in sending the file `file` to the socket `sock`."""
+    """The state of sending the file `file` to the socket `sock`: `at` is the next offset, `able` if it can go on."""
 
     __slots__ = ("_end", "_file", "_free", "_job", "_sock", "_transport", "able", "at")
 
@@ -72,11 +74,11 @@ class _SendfileCall:
         self._file = file
         self._free = True
         self._end = at
-        self.at = at  # what is sent next
+        self.at = at
         self.able = True
 
     async def up_to(self, end: int, waited: ClientWait, *, free: bool) -> None:
-        """Send as far as `end`, or as the gate lets it: `free` if it was open, so that nothing has been paid for."""
+        """Send up to `end`, or until the gate closes. `free`: the gate was open, so no bytes were acquired from it."""
         self._end, self._free = end, free
         if not self._push():
             return
@@ -94,12 +96,12 @@ class _SendfileCall:
             done.set_result(None)
 
     def _push(self) -> bool:
-        """Send what fits; is there more that may be sent?"""
+        """Send as much as the socket takes. Returns True if more may be sent once it has room."""
         gate = self._job.gate
         if gate.paused or (self._free and not gate.open) or self._transport.is_closing():
             return False
         try:
-            sent = os.sendfile(self._sock, self._file, self.at, min(MOST, self._end - self.at))
+            sent = os.sendfile(self._sock, self._file, self.at, min(BYTES_PER_CALL, self._end - self.at))
         except BlockingIOError:
             return True
         except ConnectionError:

@@ -1,11 +1,11 @@
-"""Several stored files as one zip, made as it is sent: nothing is kept, neither on disk nor in memory.
+"""Several stored files as one zip, which is made while it is sent: neither the disk nor the memory holds it.
 
-Rules of this room:
+Rules of this file:
 
-- The standard library does the format (zip64 included), a chunk at a time, in a thread; nothing is made that nobody
-  asked for.
-- A file is opened when the zip comes to it: however many there are, one is open. One that is another by then than when
-  the zip began, or that became shorter, breaks the zip off: it must not look whole (G5).
+- The standard library writes the format (zip64 included), a chunk at a time, in a thread, and only as fast as the
+  client takes it.
+- One file is open at a time. A file that was replaced or cut since the zip began aborts the zip: it must not look whole
+  (G5).
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -22,18 +22,18 @@ from headgate.storage import Entry, Source
 __all__ = ["Zipped"]
 
 #: Bytes of a file that are read at once.
-READ = 256 * 1024
+READ_BYTES = 256 * 1024
 
-#: A regular file that its owner may write and everybody may read, as Unix has it in the upper half.
-MODE = 0o100644 << 16
+#: The Unix mode of the members, in the upper half of external_attr: a regular file, rw-r--r--.
+FILE_MODE = 0o100644 << 16
 
-#: The times that the format can tell, in local time.
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
-_LATEST = (2107, 12, 31, 23, 59, 58)
+#: The first and the last time that the format can express, in local time.
+_EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
+_LATEST_TIME = (2107, 12, 31, 23, 59, 58)
 
 
 class _ZipOutput:
-    """Takes what is written until it is taken from here. It cannot be sought in, so sizes come after the bytes."""
+    """The file that ZipFile writes to: keeps the bytes until `take`. It cannot seek, so sizes follow the data."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -43,10 +43,10 @@ class _ZipOutput:
         return len(data)
 
     def flush(self) -> None:
-        """What zipfile asks of a file; there is nothing to flush, and nothing to close."""
+        """Nothing: ZipFile calls it."""
 
     def close(self) -> None:
-        """The same."""
+        """Nothing: ZipFile calls it."""
 
     def take(self) -> bytes:
         written, self._written = self._written, []
@@ -54,20 +54,20 @@ class _ZipOutput:
 
 
 class Zipped:
-    """The files `entries` as a zip: stored, or deflated. `open_` opens one by its name."""
+    """The files `entries` as a zip, stored or deflated. `open_` opens a file by its name."""
 
     def __init__(self, entries: Sequence[Entry], open_: Callable[[str], Awaitable[Source]], *, deflate: bool) -> None:
         self._entries = entries
         self._open = open_
         self._method = ZIP_DEFLATED if deflate else ZIP_STORED
-        #: Bytes of the whole, where they can be known: deflated ones are when they have been made.
+        #: Bytes of the zip; None for a deflated one, whose size is known only at its end.
         self.size = None if deflate else _size_of(entries)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The zip. Raises FileNotFound, FileChanged and StorageFailed."""
-        sink = _ZipOutput()
+        """The bytes of the zip. Raises FileNotFound, FileChanged and StorageFailed."""
+        output = _ZipOutput()
         with ExitStack() as stack:
-            archive = ZipFile(sink, "w", self._method)
+            archive = ZipFile(output, "w", self._method)
             stack.callback(_close, archive.close)
             for entry in self._entries:
                 async with await self._open(entry.name) as source:
@@ -76,21 +76,21 @@ class Zipped:
                     with ExitStack() as opened:
                         member = archive.open(_info(entry, self._method), "w")
                         opened.callback(_close, member.close)
-                        for offset in range(0, source.size, READ):
-                            data = await source.read(offset, size := min(READ, source.size - offset))
+                        for offset in range(0, source.size, READ_BYTES):
+                            data = await source.read(offset, size := min(READ_BYTES, source.size - offset))
                             if len(data) < size:
                                 raise StorageFailed("The file became shorter while it was sent.")
                             await uninterrupted(ZIPS.run(partial(member.write, data)))
-                            if made := sink.take():
+                            if made := output.take():
                                 yield made
                         await uninterrupted(ZIPS.run(member.close))
-                yield sink.take()
+                yield output.take()
             archive.close()
-            yield sink.take()
+            yield output.take()
 
 
 def _close(close: Callable[[], object]) -> None:
-    """It may have been broken off, and what closing writes then goes nowhere."""
+    """Close a member or the zip, also after an error, when what closing writes is dropped."""
     with suppress(Exception):
         close()
 
@@ -100,19 +100,19 @@ def _info(entry: Entry, method: int) -> ZipInfo:
     info.compress_type = method
     info.file_size = entry.size
     info.create_system = 3  # Unix, whose mode it has
-    info.external_attr = MODE
+    info.external_attr = FILE_MODE
     return info
 
 
 def _time(modified_at: datetime) -> tuple[int, int, int, int, int, int]:
-    if not _EARLIEST[0] < modified_at.year < _LATEST[0]:
-        return min(max((modified_at.year, 1, 1, 0, 0, 0), _EARLIEST), _LATEST)
+    if not _EARLIEST_TIME[0] < modified_at.year < _LATEST_TIME[0]:
+        return min(max((modified_at.year, 1, 1, 0, 0, 0), _EARLIEST_TIME), _LATEST_TIME)
     local = modified_at.astimezone()
     return local.year, local.month, local.day, local.hour, local.minute, local.second
 
 
 def _size_of(entries: Sequence[Entry]) -> int:
-    """Bytes of the zip that ``zipfile`` makes of the stored `entries`, where it cannot seek (APPNOTE.TXT, 4.3)."""
+    """Bytes of the zip that ``zipfile`` makes of the stored `entries` without seeking (APPNOTE.TXT, 4.3)."""
     offset = directory = 0
     for entry in entries:
         name = len(entry.name.encode())
