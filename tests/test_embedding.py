@@ -62,7 +62,7 @@ async def test_two_applications_in_one_process_share_nothing(tmp_path):
     await runner.cleanup()
     assert (tmp_path / "one" / "a").read_bytes() == b"/one"
     assert (tmp_path / "two" / "a").read_bytes() == b"/two"
-    assert [len(await app[headgate.JOBS].list()) for app in apps] == [1, 1]
+    assert [len([job async for job in app[headgate.JOBS].list()]) for app in apps] == [1, 1]
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -114,9 +114,9 @@ async def test_jobs_are_listed_live_ones_first_the_newest_first(directory):
     ended.go.set()
     await ended.task
     ids = [transfer.job.id for transfer in (bobs, first, ended)]
-    assert [job.id for job in await directory.list()] == ids
-    assert [job.id for job in await directory.list(live_only=True)] == ids[:2]
-    assert [job.id for job in await directory.list("alice")] == [first.job.id, ended.job.id]
+    assert [job.id async for job in directory.list()] == ids
+    assert [job.id async for job in directory.list(live_only=True)] == ids[:2]
+    assert [job.id async for job in directory.list("alice")] == [first.job.id, ended.job.id]
     for transfer in (first, bobs):
         transfer.go.set()
         await transfer.task
@@ -127,7 +127,7 @@ async def test_many_are_terminated_at_once_and_only_those_that_stopped_are_named
     stopping = [await Transfer(directory.jobs).entered() for _ in range(12)]
     finishing = await Transfer(directory.jobs).entered()
     finishing.job.finish()
-    stopped = await directory.terminate(await directory.list(live_only=True), by=ROOT)
+    stopped = await directory.terminate([job async for job in directory.list(live_only=True)], by=ROOT)
     assert {job.id for job in stopped} == {transfer.job.id for transfer in stopping}
     finishing.go.set()
     await finishing.task

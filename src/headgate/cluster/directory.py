@@ -10,7 +10,7 @@ Rules of this room:
 - Everything that may ask another node is awaited. If a call is cancelled, the command may have been carried out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -52,8 +52,12 @@ class JobDirectory(Protocol):
     async def get(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
         """The job `id` of `owner`, live or remembered; for None that of any owner."""
 
-    async def list(self, owner: str | None = None, *, live_only: bool = False) -> Sequence[JobInfo]:
-        """The live jobs of `owner`, then the remembered ones, the newest first in each; None: of all owners."""
+    def list(self, owner: str | None = None, *, live_only: bool = False) -> AsyncIterator[JobInfo]:
+        """The live jobs of `owner`, then the remembered ones, the newest first in each; None: of all owners.
+
+        Each is a snapshot of the moment at which it is yielded: a thousand snapshots at once would have the garbage
+        collector stop the loop. Other tasks have turns of the loop in between.
+        """
 
     async def command(
         self,

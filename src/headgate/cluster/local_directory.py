@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from uuid import UUID
 
 from headgate.cluster.directory import Command, JobWatcher, Pause, Resume, SetRate, Terminate
@@ -28,7 +28,8 @@ logger = logging.getLogger("headgate.jobs")
 #: Seconds between two rounds of progress.
 PROGRESS_SECONDS = 0.25
 
-#: Jobs that are looked at before others have a turn of the loop: well below a millisecond's work.
+#: Jobs that are looked at before others have a turn of the loop: about a millisecond's work where they are put into
+#: JSON.
 JOBS_PER_TURN = 50
 
 
@@ -46,15 +47,18 @@ class LocalJobDirectory:
     async def get(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
         return self.jobs.find(id, owner)
 
-    async def list(self, owner: str | None = None, *, live_only: bool = False) -> Sequence[JobInfo]:
+    async def list(self, owner: str | None = None, *, live_only: bool = False) -> AsyncIterator[JobInfo]:
         live = self.jobs.live(owner)
         ended = [] if live_only else self.jobs.ended(owner)
-        infos = []
         for number, job in enumerate(reversed(live), 1):
-            infos.append(job.info())
+            if not (live_only and job.state.ended):  # since the listing began
+                yield job.info()
             if not number % JOBS_PER_TURN:
                 await asyncio.sleep(0)
-        return [*infos, *ended]
+        for number, info in enumerate(ended, 1):
+            yield info
+            if not number % JOBS_PER_TURN:
+                await asyncio.sleep(0)
 
     async def command(
         self,

@@ -169,7 +169,7 @@ class EventRoutes:
         """Send one event, or wait for one; False when there will be no more."""
         if stream.wants_snapshot:
             stream.wants_snapshot = False
-            await self._send(response, await jobs_text(await self._directory.list(owner)), "snapshot")
+            await self._send(response, await jobs_text(self._directory.list(owner)), "snapshot")
         elif stream.events:
             kind, text = stream.events.popleft()
             await self._send(response, text, kind)
@@ -177,7 +177,7 @@ class EventRoutes:
             return False
         elif stream.wants_all_progress:
             stream.wants_all_progress = stream.lacks_progress = False
-            await self._send(response, await jobs_text(await self._directory.list(owner, live_only=True)), "progress")
+            await self._send(response, await jobs_text(self._directory.list(owner, live_only=True)), "progress")
         else:
             stream.woken.clear()
             await stream.woken.wait()

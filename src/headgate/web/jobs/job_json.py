@@ -1,18 +1,14 @@
 """A job in JSON, as it reads in every answer and every event."""
 
-import asyncio
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable
 from typing import Any
 
 from headgate.jobs import JobInfo
 from headgate.web.responses import rfc3339
 
 __all__ = ["job_json", "job_text", "jobs_text", "list_text"]
-
-#: Jobs that are put into JSON before others have a turn of the loop: about a millisecond's work.
-JOBS_PER_TURN = 50
 
 
 def job_json(job: JobInfo) -> dict[str, Any]:
@@ -47,11 +43,6 @@ def list_text(texts: Iterable[str]) -> str:
     return '{"jobs": [' + ", ".join(texts) + "]}"
 
 
-async def jobs_text(jobs: Sequence[JobInfo]) -> str:
-    """`jobs` as the text of ``{"jobs": [...]}``. However many they are, the loop goes on meanwhile."""
-    texts = []
-    for number, job in enumerate(jobs, 1):
-        texts.append(job_text(job))
-        if not number % JOBS_PER_TURN:
-            await asyncio.sleep(0)
-    return list_text(texts)
+async def jobs_text(jobs: AsyncIterable[JobInfo]) -> str:
+    """`jobs` as the text of ``{"jobs": [...]}``."""
+    return list_text([job_text(job) async for job in jobs])

@@ -41,7 +41,7 @@ async def terminate_own(
     user = request[USER]
     named = request.query.get("job")
     if named is None:
-        chosen = [job for job in await directory.list(user.name, live_only=True) if job.kind is kind]
+        chosen = [job async for job in directory.list(user.name, live_only=True) if job.kind is kind]
     else:
         job = await find_job(directory, user, parse_job_id(named, none()))
         chosen = [] if job is None or job.kind is not kind or job.state.ended else [job]
@@ -68,7 +68,7 @@ class JobRoutes:
     async def list(self, request: web.Request) -> LingeringResponse:
         user = request[USER]
         async with self._listings.of(user.name):
-            return json_response(await jobs_text(await self._directory.list(visible_owner(user))))
+            return json_response(await jobs_text(self._directory.list(visible_owner(user))))
 
     async def show(self, request: web.Request) -> LingeringResponse:
         return json_response(job_json(await self._find(request)))
