@@ -403,19 +403,19 @@ async def test_a_renamed_files_job_knows_its_new_name(root):
 
 
 async def test_nobody_is_watched_after_the_end(server, monkeypatch):
-    """The look that was still to come is taken back."""
-    loop, looks = asyncio.get_running_loop(), []
+    """The check that was still to come is cancelled."""
+    loop, checks = asyncio.get_running_loop(), []
     real = loop.call_later
 
     def call_later(delay, callback, *args, **kwargs):
         handle = real(delay, callback, *args, **kwargs)
-        if getattr(callback, "__name__", "") == "_look":
-            looks.append(handle)
+        if getattr(callback, "__name__", "") == "_check":
+            checks.append(handle)
         return handle
 
     monkeypatch.setattr(loop, "call_later", call_later)
     await server.upload("a", b"x")
-    assert [handle.cancelled() for handle in looks] == [True]
+    assert [handle.cancelled() for handle in checks] == [True]
 
 
 class OneAtATime:
