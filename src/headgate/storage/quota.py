@@ -229,6 +229,12 @@ class Account:
             self._ledger.promise(self.owner, size + beyond - self.reserved)
         self.written, self.reserved = size, size + beyond
 
+    def wrote(self, size: int) -> None:
+        """`size` bytes that were held in memory are on the disk now."""
+        size = min(size, self.buffered)
+        self.buffered -= size
+        self.written += size
+
     def settle(self, published: Possessions, replaced: Possessions) -> None:
         """The upload is published, in place of `replaced` files: its bytes are its owner's, its account is closed."""
         self.written += self.buffered

@@ -36,6 +36,7 @@ from headgate.storage.entry import (
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import STAGING, open_staging
 from headgate.storage.local.disk.os_errors import translate_os_errors
+from headgate.storage.local.incoming.memory_budget import MemoryBudget
 from headgate.storage.local.incoming.reserving import admit, reserve
 from headgate.storage.local.incoming.small_file import SMALL_FILE_BYTES, can_link_unnamed
 from headgate.storage.local.incoming.stage import LargeStage, LocalStage, SmallStage
@@ -59,6 +60,10 @@ logger = logging.getLogger("headgate.storage")
 #: The name with which starting tries out what a publish needs. Always the same, so that a killed start leaves one.
 PROBE_NAME = ".headgate-probe"
 
+
+#: Bytes of memory that the small files of all uploads may take together: the bound for ten thousand clients at once,
+#: and enough for dozens of photos that arrive together.
+SMALL_FILE_MEMORY_BYTES = 32 * 1024 * 1024
 
 #: Bytes that a partial file takes on the disk besides its own and those of its record: two files' places.
 RECORD_BYTES = 4096
@@ -105,6 +110,7 @@ class LocalStorage:
         self._started: Disk | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._open_stages: set[LocalStage[Any]] = set()
+        self._memory = MemoryBudget(SMALL_FILE_MEMORY_BYTES)
         self._publishing: set[int] = set()  # inodes of partial files that are being given their names
         #: Locks of the uploads in this root, between the processes that share it.
         self.upload_locks = FileLockManager(lambda: self._disk)
@@ -170,9 +176,11 @@ class LocalStorage:
             self._probe(disk)
 
     def stage(self, job: UUID, owner: str, expected: ExpectedSize | None = None) -> LocalStage[Any]:
-        is_small = expected is not None and 0 < expected.most <= SMALL_FILE_BYTES and self._disk.can_link_unnamed
-        kind: type[LocalStage[Any]] = SmallStage if is_small else LargeStage
-        return kind(self._disk, self._commits, self.ledger, self._open_stages, job, owner, expected)
+        disk, size = self._disk, 0 if expected is None else expected.most
+        arguments = (disk, self._commits, self.ledger, self._open_stages, job, owner, expected)
+        if 0 < size <= SMALL_FILE_BYTES and disk.can_link_unnamed and self._memory.has(size):
+            return SmallStage(*arguments, memory=self._memory)
+        return LargeStage(*arguments)
 
     async def create_partial(self, id: UUID, owner: str, record: str) -> LocalPartialFile:  # noqa: A002 - what it is
         counted = _counted(record)

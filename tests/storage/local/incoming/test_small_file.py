@@ -1,4 +1,4 @@
-"""Small uploads: held in memory until they are whole, made when they are published, many of them at once."""
+"""Small uploads: kept in memory until they are whole, created when they are published, many of them at once."""
 
 import asyncio
 import errno
@@ -10,10 +10,11 @@ from uuid import uuid4
 import pytest
 
 from headgate.config import OnConflict
-from headgate.errors import NameTaken, PreconditionFailed, StorageFailed
+from headgate.errors import NameTaken, PreconditionFailed, StorageFailed, StorageFull
 from headgate.storage import ExpectedSize, LocalStorage, Precondition
 from headgate.storage.local import local_storage as local
 from headgate.storage.local.incoming import small_file
+from headgate.storage.local.incoming import stage as stage_module
 from headgate.storage.local.incoming.stage import SmallStage
 from headgate.storage.local.publishing import group_commit as commits
 from support import eventually
@@ -54,7 +55,7 @@ def staged(root):
 
 @pytest.fixture
 def together(monkeypatch):
-    """Whoever publishes while it is held, but for the first, is in one batch."""
+    """All publications that begin while it is held, but for the first, are in one batch."""
     batches = Batches()
     real = commits.publish_together
 
@@ -341,3 +342,130 @@ async def test_whoever_still_waits_when_the_storage_is_closed_is_told(storage, r
             await stage.publish(REJECT)
     assert files(root) == {}
     await storage.start()
+
+
+KIB = 1024
+
+
+@pytest.mark.parametrize(
+    "chunk", [1, 1000, 40_000, 100_000, small_file.OWN_CHUNK_BYTES, small_file.OWN_CHUNK_BYTES - 1]
+)
+async def test_a_small_file_has_its_bytes_however_they_came(storage, root, chunk):
+    """In chunks of any size, in memory that is used again for the next one."""
+    data = os.urandom(100_000)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(len(data), len(data))) as stage:
+        file = await stage.create("a", REJECT)
+        for start in range(0, len(data), chunk):
+            piece = bytearray(data[start : start + chunk])
+            await file.write(memoryview(piece) if start % 3 else bytes(piece))
+            piece[:] = bytes(len(piece))
+        await stage.publish(REJECT)
+    assert files(root) == {"a": data}
+
+
+@pytest.mark.parametrize("ends", ["published", "synced", "discarded"])
+async def test_the_file_of_a_slow_client_frees_its_memory(storage, root, monkeypatch, ends):
+    """It is on the disk from then on, without a name; what comes afterwards follows, and its promise counts once."""
+    monkeypatch.setattr(stage_module, "MEMORY_SECONDS", 0)
+    free, data = storage._memory._free, os.urandom(100 * KIB)
+    storage.ledger.measured(1_000_000, time.monotonic())
+    async with storage.stage(uuid4(), "alice", ExpectedSize(len(data), len(data))) as stage:
+        assert storage._memory._free == free - len(data)
+        file = await stage.create("a", REJECT)
+        await file.write(data[: 60 * KIB])
+        await eventually(lambda: file._spilling is not None and file._spilling.done())
+        assert (storage._memory._free, file._chunks, staged(root)) == (free, [], [])
+        assert (stage._account.written, stage._account.buffered) == (60 * KIB, 0)
+        await file.write(data[60 * KIB :])
+        if ends == "synced":
+            await stage.sync()
+        if ends != "discarded":
+            await stage.publish(REJECT)
+    assert files(root) == ({} if ends == "discarded" else {"a": data})
+    assert staged(root) == []
+    assert storage._memory._free == free
+
+
+async def test_a_file_that_begins_after_the_spill_is_on_the_disk_at_once(storage, root, monkeypatch):
+    """The second file of a slow client's form takes no memory either."""
+    monkeypatch.setattr(stage_module, "MEMORY_SECONDS", 0)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(0, 100 * KIB)) as stage:
+        await eventually(lambda: stage._spilled)
+        for name in "ab":
+            file = await stage.create(name, REJECT)
+            await file.write(name.encode() * 1000)
+            assert not file._chunks
+        await stage.publish(REJECT)
+    assert files(root) == {"a": b"a" * 1000, "b": b"b" * 1000}
+
+
+async def test_where_the_memory_is_used_up_a_file_is_staged(storage, root):
+    """So that many uploads at once take no more of it; those that a connection's buffers hold anyway do not count."""
+    storage._memory.take(storage._memory._free - 50 * KIB)
+    for size, is_small in ((50 * KIB, True), (50 * KIB + 1, False), (32 * KIB, True)):
+        async with storage.stage(uuid4(), "alice", ExpectedSize(size, size)) as stage:
+            assert isinstance(stage, SmallStage) == is_small
+            await (await stage.create(f"{size}", REJECT)).write(b"x" * size)
+            await stage.sync()
+            await stage.publish(REJECT)
+        assert (root / f"{size}").stat().st_size == size
+
+
+async def test_a_spill_that_fails_fails_the_upload(storage, root, monkeypatch):
+    """The next write raises it; nothing is published, and no descriptor stays open."""
+    monkeypatch.setattr(stage_module, "MEMORY_SECONDS", 0)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def full(fd, chunks):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "writev", full)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(100 * KIB, 100 * KIB)) as stage:
+        file = await stage.create("a", REJECT)
+        await file.write(b"x" * 1000)
+        await eventually(lambda: file._spilling is not None)
+        with pytest.raises(StorageFull):
+            await file.write(b"x" * 1000)
+    monkeypatch.undo()
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert (files(root), staged(root)) == ({}, [])
+
+
+async def test_a_stage_that_ends_while_its_file_is_spilled_leaves_nothing(storage, root, monkeypatch):
+    """The thread has the descriptor until it is done with it; then it is closed."""
+    monkeypatch.setattr(stage_module, "MEMORY_SECONDS", 0)
+    before, may_go_on, real = len(os.listdir("/proc/self/fd")), threading.Event(), os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, chunks: (may_go_on.wait(20), real(fd, chunks))[1])
+    async with storage.stage(uuid4(), "alice", ExpectedSize(100 * KIB, 100 * KIB)) as stage:
+        file = await stage.create("a", REJECT)
+        await file.write(b"x" * 1000)
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) > before)
+    may_go_on.set()
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert (files(root), staged(root)) == ({}, [])
+
+
+@pytest.mark.parametrize("size", [10, small_file.SMALL_FILE_BYTES + 1])
+async def test_new_files_of_all_sizes_are_published_together(storage, root, together, size):
+    """As many as come while the disk is busy share a turn and a sync of the directory."""
+
+    async def upload(name):
+        async with storage.stage(uuid4(), "alice", ExpectedSize(size, size)) as stage:
+            await (await stage.create(name, REJECT)).write(b"x" * size)
+            await stage.sync(required=False)
+            return await stage.publish(REJECT)
+
+    tasks = await together.begin(storage, *(upload(name) for name in "abc"))
+    together.go_on()
+    await asyncio.gather(*tasks)
+    assert together.sizes == [1, 3]
+    assert {name: len(data) for name, data in files(root).items()} == {"first": 1, "a": size, "b": size, "c": size}
+
+
+async def test_a_batch_has_so_many_bytes(storage, root, together, monkeypatch):
+    """A small file does not wait for gigabytes of others."""
+    monkeypatch.setattr(commits, "MAX_BATCH_BYTES", 150)
+    tasks = await together.begin(storage, *(put(storage, f"file {number}", b"x" * 100) for number in range(5)))
+    together.go_on()
+    await asyncio.gather(*tasks)
+    assert together.sizes == [1, 2, 2, 1]

@@ -13,7 +13,7 @@ Rules of this room:
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -26,6 +26,7 @@ from headgate.storage.entry import NO_PRECONDITION, ExpectedSize, Precondition, 
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import stat_or_none, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
+from headgate.storage.local.incoming.memory_budget import MemoryBudget
 from headgate.storage.local.incoming.reserving import RESERVE_STEP_BYTES, reserve
 from headgate.storage.local.incoming.small_file import LocalSmallFile
 from headgate.storage.local.incoming.staged_file import LocalStagedFile, create_locked
@@ -37,6 +38,14 @@ from headgate.storage.local.publishing.small_publication import SmallPublication
 from headgate.storage.quota import Ledger, Possession
 
 __all__ = ["LargeStage", "LocalStage", "SmallStage"]
+
+#: Bytes of files in a stage up to which they are made durable by their publication, in the same turn of a thread;
+#: larger ones before it, while the job can still be terminated.
+LATE_SYNC_BYTES = 8 * 1024 * 1024
+
+#: Seconds for which an upload may take memory of the budget. A client that needs longer for a file of that size is
+#: slow.
+MEMORY_SECONDS = 1.0
 
 F = TypeVar("F", LocalSmallFile, LocalStagedFile)
 
@@ -124,12 +133,10 @@ class LocalStage(ABC, Generic[F]):
         self, on_conflict: OnConflict, precondition: Precondition = NO_PRECONDITION
     ) -> Sequence[Published]: ...
 
-    async def _publish(
-        self, publication: Publication[F], begin: "Callable[[Any], asyncio.Future[None]]"
-    ) -> Sequence[Published]:
+    async def _publish(self, publication: Publication[F]) -> Sequence[Published]:
         self._publishing = True
         with Change(self._disk.changes):
-            await uninterrupted(begin(publication))
+            await uninterrupted(self._commits.begin(publication))
             self._publishing = False
             published = publication.outcome()
             possessions = {file.inode: Possession(self._owner, file.size) for file in self._files}
@@ -170,24 +177,65 @@ class LargeStage(LocalStage[LocalStagedFile]):
                 raise
 
     async def sync(self, *, required: bool = True) -> None:
-        for file in self._files:
-            await file.sync()
+        if required or sum(file.size for file in self._files) > LATE_SYNC_BYTES:
+            for file in self._files:
+                await file.sync()
 
     async def publish(
         self, on_conflict: OnConflict, precondition: Precondition = NO_PRECONDITION
     ) -> Sequence[Published]:
-        publication = Publication(self._disk, self._files, on_conflict, precondition)
-        return await self._publish(publication, self._commits.begin)
+        for file in self._files:
+            await file.flush()
+        return await self._publish(Publication(self._disk, self._files, on_conflict, precondition))
 
 
 class SmallStage(LocalStage[LocalSmallFile]):
-    """Staged files that stay in memory until they are published, in one turn of a thread with those of others."""
+    """Staged files that stay in memory until they are published, in one turn of a thread with those of others.
+
+    Of a client that takes longer than `MEMORY_SECONDS` they are on the disk from then on, and `memory` is free.
+    """
+
+    def __init__(self, *arguments: Any, memory: MemoryBudget) -> None:
+        super().__init__(*arguments)
+        self._memory = memory
+        self._in_memory = 0  # bytes of the budget
+        self._timer: asyncio.TimerHandle | None = None
+        self._spilled = False
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        most = 0 if self._expected is None else self._expected.most
+        if self._memory.counts(most):
+            self._in_memory = most
+            self._memory.take(most)
+            self._timer = asyncio.get_running_loop().call_later(MEMORY_SECONDS, self._spill)
+        return self
+
+    def _spill(self) -> None:
+        if not self._publishing:
+            self._spilled = True
+            for file in self._files:
+                file.spill()
+            self._free_memory()
+
+    def _free_memory(self) -> None:
+        self._memory.give(self._in_memory)
+        self._in_memory = 0
+
+    def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._free_memory()
+        super()._close()
 
     async def discard(self) -> None:
         self._close()
 
     async def _create(self, label: str, name: str, on_conflict: OnConflict) -> LocalSmallFile:
-        return LocalSmallFile(self._disk, self._account, self._promise, self._owner, label, name)
+        file = LocalSmallFile(self._disk, self._account, self._promise, self._owner, label, name)
+        if self._spilled:
+            file.spill()
+        return file
 
     async def sync(self, *, required: bool = True) -> None:
         if required:
@@ -197,5 +245,6 @@ class SmallStage(LocalStage[LocalSmallFile]):
     async def publish(
         self, on_conflict: OnConflict, precondition: Precondition = NO_PRECONDITION
     ) -> Sequence[Published]:
-        publication = SmallPublication(self._disk, self._files, on_conflict, precondition)
-        return await self._publish(publication, self._commits.begin_small)
+        for file in self._files:
+            await file.flush()
+        return await self._publish(SmallPublication(self._disk, self._files, on_conflict, precondition))

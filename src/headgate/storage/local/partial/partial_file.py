@@ -229,7 +229,7 @@ class LocalPartialFile:
         )
         with Change(self._disk.changes):
             try:
-                await uninterrupted(self._commits.begin(publication))
+                await uninterrupted(self._commits.begin_alone(publication))
                 (published,) = publication.outcome()
             finally:
                 self._publishing.discard(file.inode)

@@ -1,13 +1,14 @@
-"""Group commit: publications of small uploads that end at the same time share a turn of a thread and a sync.
+"""Group commit: publications that end at the same time share a turn of a thread and a sync of the directory.
 
 The first publication begins a batch at once; those that come meanwhile are the next batch.
 
-Rules of this room:
+Rules of this file:
 
 - A publication of a batch that fails does not stand in the way of the others.
-- A publication that may have to wait runs alone: one of large files, and one that replaces something, which needs the
-  root's lock.
-- A batch gives only names that no file had, so that the others do not notice what becomes of one.
+- A publication that may have to wait runs alone: one that replaces something, which needs the root's lock, and one of a
+  partial file, which writes its record.
+- A batch gives only names that no file had, so that the others do not notice the outcome of one.
+- A batch has a limited number of files that are not durable yet, and of their bytes: it waits for all of them.
 """
 
 import asyncio
@@ -16,22 +17,25 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from operator import methodcaller
 from secrets import token_hex
 from typing import Any
 
 from headgate.errors import StorageFailed
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.publishing.publication import Publication
-from headgate.storage.local.publishing.small_publication import SmallPublication
 
 __all__ = ["GroupCommit"]
 
 #: Publications in one batch at most: one that comes just then waits for so many before its own batch begins.
 MAX_BATCH = 64
+#: Bytes of the files in one batch, for the same reason: some milliseconds' work.
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 #: Seconds from which on a step of one publication is slow: then threads share the others, so that the disk has many at
 #: once.
 SLOW_STEP_SECONDS = 0.001
+
+_SYNC, _CONFIRM = methodcaller("sync"), methodcaller("confirm")
 
 
 class GroupCommit:
@@ -39,25 +43,27 @@ class GroupCommit:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._waiting: deque[tuple[SmallPublication, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Publication[Any], asyncio.Future[None]]] = deque()
         self._pending: set[asyncio.Future[None]] = set()
         self._busy = False
         #: Tells the staged files of this process from those of others on the same root.
         self.token = token_hex(4)
 
     def begin(self, publication: "Publication[Any]") -> "asyncio.Future[None]":
-        """Begin `publication`, alone. The future is done when the publication has its outcome, whatever that is.
-        Cancelling the future stops nothing."""
-        done = self._pend()
-        self._alone(publication, done)
-        return done
+        """Begin `publication`, together with others. The future is done when it has its outcome, whatever that is.
 
-    def begin_small(self, publication: SmallPublication) -> "asyncio.Future[None]":
-        """As `begin`, but together with others."""
+        Cancelling the future stops nothing.
+        """
         done = self._pend()
         self._waiting.append((publication, done))
         if not self._busy:
             self._batch()
+        return done
+
+    def begin_alone(self, publication: "Publication[Any]") -> "asyncio.Future[None]":
+        """As `begin`, but in a turn of its own."""
+        done = self._pend()
+        self._alone(publication, done)
         return done
 
     def _pend(self) -> "asyncio.Future[None]":
@@ -72,7 +78,10 @@ class GroupCommit:
             await asyncio.wait(self._pending)
 
     def _batch(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+        batch, size = list[tuple[Publication[Any], asyncio.Future[None]]](), 0
+        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            batch.append(self._waiting.popleft())
+            size += batch[-1][0].size
         publications = [publication for publication, _ in batch]
         self._busy = True
 
@@ -110,27 +119,29 @@ def _end(publication: "Publication[Any]", done: "asyncio.Future[None]", error: B
 
 
 def publish_alone(disk: Disk, publication: "Publication[Any]") -> None:
-    """Publish `publication`, which knows its outcome then. Its files have been created. Blocks."""
-    for step in (Publication.sync, Publication.place, _root_of(disk), Publication.confirm):
+    """Publish `publication`, which knows its outcome then. Its bytes have been written. Blocks."""
+    for step in (_SYNC, methodcaller("place"), _root_of(disk), _CONFIRM):
         publication.attempt(step)
     publication.end()
 
 
-def publish_together(disk: Disk, publications: Sequence[SmallPublication]) -> None:
+def publish_together(disk: Disk, publications: Sequence["Publication[Any]"]) -> None:
     """Publish them, each with its own outcome, but for those that turn out to replace something. Blocks."""
-    _each(disk, publications, partial(SmallPublication.attempt, step=SmallPublication.write))
-    _each(disk, publications, partial(SmallPublication.attempt, step=SmallPublication.sync))
+    _each(disk, publications, methodcaller("attempt", methodcaller("write")))
+    _each(disk, publications, methodcaller("attempt", _SYNC))
     for publication in publications:
-        publication.attempt(SmallPublication.place_new)
+        publication.attempt(methodcaller("place_new"))
     new = [publication for publication in publications if not publication.replaces]
-    for step in (_root_of(disk), Publication.confirm):
+    for step in (_root_of(disk), _CONFIRM):
         for publication in new:
             publication.attempt(step)
     for publication in new:
         publication.end()
 
 
-def _each(disk: Disk, publications: Sequence[SmallPublication], function: Callable[[SmallPublication], None]) -> None:
+def _each(
+    disk: Disk, publications: Sequence["Publication[Any]"], function: "Callable[[Publication[Any]], None]"
+) -> None:
     """Call `function` with each: one after the other while that is fast, which is cheapest."""
     for number, publication in enumerate(publications, 1):
         began = time.perf_counter()

@@ -58,6 +58,9 @@ class Publication(Generic[F]):
     """The files of one stage, on their way to their names. `precondition` is checked for each name just before the file
     takes it. `on_placed` is called, in the thread, when all have their names durably, and may still raise."""
 
+    #: Set by `place_new`: a file has to replace another one, so the publication runs alone, under the root's lock.
+    replaces = False
+
     def __init__(
         self,
         disk: Disk,
@@ -77,7 +80,8 @@ class Publication(Generic[F]):
         #: The files that were replaced.
         self.replaced: Possessions = {}
 
-    # Step by step, in a thread: `sync`, `place`, then a sync of the root, and `confirm`; at last `end`.
+    # Step by step, in a thread: `write`, `sync`, `place` or `place_new`, then a sync of the root, and `confirm`; at
+    # last `end`.
 
     def attempt(self, step: "Callable[[Any], None]") -> None:
         """Do `step` with this publication, unless an earlier step has failed. Blocks, as all steps do."""
@@ -87,6 +91,14 @@ class Publication(Generic[F]):
                     step(self)
             except BaseException as error:
                 self._error = error
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self._files)
+
+    def write(self) -> None:
+        """Write what is still in memory."""
 
     def sync(self) -> None:
         """Make durable what is not yet."""
@@ -100,6 +112,16 @@ class Publication(Generic[F]):
         elif len(self._files) > 1 or not self._place_if_new():
             with self._disk.root_lock():  # no other replaces what may be taken back, and then brings it back itself
                 self._place_all(self._place, locked=True)
+
+    def place_new(self) -> None:
+        """Give all files their names where no file has these. Otherwise it `replaces`, and nothing has been done."""
+        if self._on_conflict is not OnConflict.REPLACE:
+            self._place_all(self._place)
+        # Of several, none is to be seen and taken back because of the next.
+        elif len(self._files) > 1 and any(self._status(file.name) is not None for file in self._files):
+            self.replaces = True
+        else:
+            self.replaces = not self._place_if_new()
 
     def _place_if_new(self) -> bool:
         """Give all files their names if no file has these, and return whether that was so. Needs no lock."""
