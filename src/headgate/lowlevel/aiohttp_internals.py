@@ -22,7 +22,19 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDictProxy
 
-__all__ = ["PartsReader", "ServerProtocol", "drain_buffered", "has_broken_framing", "write_interim", "write_now"]
+__all__ = [
+    "PartsReader",
+    "ServerProtocol",
+    "count_as_received",
+    "drain_buffered",
+    "has_broken_framing",
+    "write_interim",
+    "write_now",
+]
+
+
+#: As many bytes as asyncio's own transports receive at a time.
+_MEANINGLESS = bytes(256 * 1024)
 
 
 def has_broken_framing(request: web.BaseRequest) -> bool:
@@ -42,6 +54,19 @@ def drain_buffered(content: StreamReader) -> bytes:
     arrived.
     """
     return content._read_nowait(-1) if content._buffer else b""
+
+
+def count_as_received(request: web.BaseRequest, size: int) -> None:
+    """Have aiohttp count `size` bytes of the body of `request` as received, which were received past its parser.
+
+    Afterwards the body has ended, and the connection serves the next request; there is no public way to tell a parser
+    that a body has ended. It is fed bytes without a meaning, which are dropped at once: 0.1 ms for 1 MiB.
+    """
+    while size:
+        piece = _MEANINGLESS[:size]
+        request.protocol.data_received(piece)
+        drain_buffered(request.content)
+        size -= len(piece)
 
 
 def write_now(request: web.BaseRequest, data: bytes) -> bool:

@@ -105,8 +105,29 @@ async def test_every_byte_arrives_however_the_body_is_cut(root, regime, large, w
         assert bool(taken) == (direct.FULL_RECEIVES == 1)
 
 
-async def test_the_connection_ends_with_the_answer(root, regime):
-    """aiohttp has lost count of it: the client is told, and a request that it had sent already is not answered."""
+@pytest.mark.parametrize("way", ["form", "put"])
+async def test_the_connection_serves_the_next_requests(root, regime, large, way):
+    """Those that wait behind the body are answered, and a body after it is received so again."""
+    async with serving(root, handler_cancellation=regime, config=LOOK) as server, connected(server.port) as client:
+        data = random.Random(1).randbytes(SIZE)
+        for number in range(2):
+            beginning, body = whole(way, data)
+            await client.send(beginning + body + head("GET /healthz") + head(f"GET /healthz?{number}"))
+            answer = b""
+            while answer.count(b'"alive"}') < 2:
+                assert (more := await client.receive()), answer
+                answer += more
+            assert answer.startswith(b"HTTP/1.1 20" if way == "put" else b"HTTP/1.1 201")
+            assert b"Connection: close" not in answer
+            assert answer.count(b"HTTP/1.1") == 3
+            assert server.published() == {"a": data}
+            (root / "a").unlink()
+        assert len(large) == 2
+
+
+async def test_after_a_very_large_body_the_connection_ends_with_the_answer(root, regime, monkeypatch):
+    """To aiohttp the body has not ended: the client is told, and a request behind it is not answered."""
+    monkeypatch.setattr(direct, "KEPT_CONNECTION_BYTES", 0)
     config = LOOK | {"linger_timeout": 0.1}
     async with serving(root, handler_cancellation=regime, config=config) as server, connected(server.port) as client:
         beginning, body = whole("put", bytes(SIZE))

@@ -8,8 +8,9 @@ out of the socket (docs/performance.md).
 Rules of this room:
 
 - Only for a body whose length is known and large, over a plain connection.
-- aiohttp's parser never sees these bytes, so the connection cannot serve another request. To aiohttp the body has not
-  been read to its end, and it closes such connections after the answer by itself.
+- aiohttp's parser never sees these bytes. After a body of up to `KEPT_CONNECTION_BYTES` it is told that they came, and
+  the connection serves the next request. After a larger one that would cost more than another connection: to aiohttp
+  the body has not ended, and it closes the connection after the answer by itself.
 - While a reader reads, the transport does not: both have the same socket, under two descriptors.
 - Nothing is received before the caller reads: it stays in the kernel's buffers, and TCP slows the client down.
 - All readers of the process share its loop, and its memory for blocks: `_reading` and `_fast` hold them.
@@ -24,15 +25,18 @@ import weakref
 from aiohttp import web
 
 from headgate.errors import Busy
-from headgate.lowlevel.aiohttp_internals import drain_buffered
+from headgate.lowlevel.aiohttp_internals import count_as_received, drain_buffered
 from headgate.lowlevel.page_memory import Data, PageBuffer
 from headgate.lowlevel.sockets import is_plain, socket_of
 
 __all__ = ["DirectReader", "direct_reader"]
 
-#: The smallest body, in bytes, that is received so. Each needs a connection of its own; for a body of this size the
-#: time for that does not matter, even over a long distance.
-DIRECT_FROM_BYTES = 64 * 1024 * 1024
+#: The smallest body, in bytes, that is received so: below, its cost is more than that of parsing.
+DIRECT_FROM_BYTES = 2 * 1024 * 1024
+
+#: The largest part of a body, in bytes, after which the connection is kept. For more the time for another connection
+#: does not matter, even over a long distance.
+KEPT_CONNECTION_BYTES = 64 * 1024 * 1024
 
 #: Bytes of a block: so many that the cost of handing it to a writing thread does not matter.
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -61,12 +65,14 @@ class DirectReader:
     """The content of `request`, of which `length` bytes are to come, read into `buffer`. Must be closed."""
 
     __slots__ = (
-        *("__weakref__", "_asked_at", "_buffer", "_full", "_left", "_only_drained", "_request", "_socket", "_turn"),
+        *("__weakref__", "_asked_at", "_buffer", "_full", "_left", "_only_drained", "_past", "_request", "_socket"),
+        "_turn",
     )
 
     def __init__(self, request: web.Request, length: int, buffer: PageBuffer) -> None:
         self._request = request
         self._left = length
+        self._past = 0  # bytes to be received past aiohttp's parser
         self._buffer = buffer  # it has blocks while the client is fast
         self._socket: socket.socket | None = None  # from the first read on
         self._turn = 0  # bytes received since other readers had their turn
@@ -117,10 +123,12 @@ class DirectReader:
             _reading.discard(self)
             self._socket.close()
             self._socket = None
-            self._left = 0
             transport = self._request.transport
             if isinstance(transport, asyncio.ReadTransport) and not transport.is_closing():
+                if not self._left and self._past <= KEPT_CONNECTION_BYTES:
+                    count_as_received(self._request, self._past)
                 transport.resume_reading()
+            self._left = 0
 
     async def _abort(self) -> None:
         """Abort the transport: the client is gone, which aiohttp does not notice while the transport does not read."""
@@ -142,6 +150,7 @@ class DirectReader:
             except OSError as error:
                 raise Busy("The server has no descriptor left for another upload.") from error
             self._socket.setblocking(False)
+            self._past = self._left
             _reading.add(self)
             transport.pause_reading()
         return received
