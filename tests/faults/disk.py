@@ -28,7 +28,7 @@ from support import Server, eventually, serving
 #: The calls of the operating system that can fail. Those that only look at a descriptor cannot.
 CALLS = (
     *("open", "write", "fsync", "link", "rename", "unlink", "stat", "fstat", "statvfs", "pread", "mkdir"),
-    *("setxattr", "getxattr", "scandir", "close", "flock", "fcntl", "preadv", "posix_fadvise"),
+    *("setxattr", "getxattr", "scandir", "close", "flock", "fcntl", "preadv", "posix_fadvise", "writev"),
     *("lseek", "ftruncate", "copy_file_range", "sendfile", "utime"),
 )
 

@@ -115,8 +115,8 @@ async def test_the_connection_serves_the_next_requests(root, regime, large, way)
             await client.send(beginning + body + head("GET /healthz") + head(f"GET /healthz?{number}"))
             answer = b""
             while answer.count(b'"alive"}') < 2:
-                assert (more := await client.receive()), answer
-                answer += more
+                answer += (more := await client.receive())
+                assert more, answer
             assert answer.startswith(b"HTTP/1.1 20" if way == "put" else b"HTTP/1.1 201")
             assert b"Connection: close" not in answer
             assert answer.count(b"HTTP/1.1") == 3

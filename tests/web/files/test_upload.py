@@ -337,8 +337,8 @@ async def test_a_full_disk_is_the_uploaders_answer_and_nobody_elses(team, monkey
     other = HeldUpload(team, as_user("bob"))
     other.send(part("b", b"y" * 1000)[:-2])
     await other.began(900)
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: _full() if b"xxx" in bytes(data[:10]) else real(fd, data))
+    real = os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, data: _full() if b"xxx" in bytes(data[0]) else real(fd, data))
     response = await team.upload("a", b"x" * 1000, headers=as_user("alice"))
     assert await problem(response) == (507, "storage-full")
     other.send(b"\r\n" + END)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from headgate.errors import NameTaken
 from headgate.jobs import State
+from headgate.storage.local import local_storage
 from headgate.storage.local.incoming.stage import LargeStage
 from headgate.storage.local.publishing.publication import Publication
 from support import BOUNDARY, END, HeldUpload, as_user, eventually, form, part, serving, token_users
@@ -118,14 +119,14 @@ async def test_an_upload_can_be_terminated_while_the_service_decides_on_it(root)
 async def test_during_publish_terminate_is_refused_and_the_upload_completes(team, monkeypatch):
     """Past the point of no return: 409 already-finished, and the file is there, whole (G2)."""
     publishing, may_go_on = threading.Event(), threading.Event()
-    real = Publication.place
+    real = Publication.place_new
 
     def publish(self):
         publishing.set()
         may_go_on.wait()
         return real(self)
 
-    monkeypatch.setattr(Publication, "place", publish)
+    monkeypatch.setattr(Publication, "place_new", publish)
     upload = HeldUpload(team, as_user("alice"))
     upload.send(form(part("a", b"x" * 1000)))
     upload.end()
@@ -288,6 +289,7 @@ async def test_an_uploader_is_told_although_its_file_was_just_being_begun(root, 
         await asyncio.sleep(0)
         return response
 
+    monkeypatch.setattr(local_storage, "SMALL_FILE_BYTES", 0)
     monkeypatch.setattr(LargeStage, "_create_labelled", create)
     async with serving(root, authenticate=token_users, host_middleware=host) as team:
         # The part ends early, so that reading it raises without waiting for anything.

@@ -61,10 +61,6 @@ logger = logging.getLogger("headgate.storage")
 PROBE_NAME = ".headgate-probe"
 
 
-#: Bytes of memory that the small files of all uploads may take together: the bound for ten thousand clients at once,
-#: and enough for dozens of photos that arrive together.
-SMALL_FILE_MEMORY_BYTES = 32 * 1024 * 1024
-
 #: Bytes that a partial file takes on the disk besides its own and those of its record: two files' places.
 RECORD_BYTES = 4096
 
@@ -110,7 +106,7 @@ class LocalStorage:
         self._started: Disk | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._open_stages: set[LocalStage[Any]] = set()
-        self._memory = MemoryBudget(SMALL_FILE_MEMORY_BYTES)
+        self._memory = MemoryBudget()
         self._publishing: set[int] = set()  # inodes of partial files that are being given their names
         #: Locks of the uploads in this root, between the processes that share it.
         self.upload_locks = FileLockManager(lambda: self._disk)

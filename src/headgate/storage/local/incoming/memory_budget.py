@@ -10,11 +10,15 @@ __all__ = ["MemoryBudget"]
 #: The largest upload, in bytes, that the budget does not count: about what a connection's own buffers take.
 UNCOUNTED_BYTES = 32 * 1024
 
+#: Bytes of memory that the small files of all uploads may take together: the bound for ten thousand clients at once,
+#: and enough for dozens of photos that arrive together.
+SMALL_FILE_MEMORY_BYTES = 32 * 1024 * 1024
+
 
 class MemoryBudget:
     """`limit` bytes. Its methods are called on the loop."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = SMALL_FILE_MEMORY_BYTES) -> None:
         self._free = limit
 
     def counts(self, size: int) -> bool:

@@ -35,7 +35,8 @@ MAX_BATCH_BYTES = 16 * 1024 * 1024
 #: once.
 SLOW_STEP_SECONDS = 0.001
 
-_SYNC, _CONFIRM = methodcaller("sync"), methodcaller("confirm")
+_SYNC = methodcaller("sync")
+_CONFIRM = methodcaller("confirm")
 
 
 class GroupCommit:
