@@ -9,7 +9,7 @@ from aiohttp.web_protocol import RequestHandler
 import headgate
 from headgate.errors import ConfigError
 from headgate.lowlevel.aiohttp_check import check_aiohttp
-from headgate.lowlevel.aiohttp_internals import ServerProtocol, drain_buffered, write_now
+from headgate.lowlevel.aiohttp_internals import ServerProtocol, count_as_received, drain_buffered, write_now
 
 
 class Renamed:
@@ -101,10 +101,11 @@ def test_an_application_is_not_created_on_an_aiohttp_that_has_changed(monkeypatc
         headgate.create_app(headgate.Config(root=tmp_path))
 
 
-async def test_bytes_of_a_lost_client_are_there_in_the_order_in_which_they_came():
-    async def answer(request):
-        return web.Response()
+async def answer(request):
+    return web.Response()
 
+
+async def test_bytes_of_a_lost_client_are_there_in_the_order_in_which_they_came():
     protocol = ServerProtocol(web.Server(answer), loop=asyncio.get_running_loop())
     content = StreamReader(protocol, 2**16, loop=asyncio.get_running_loop())
     content.feed_data(b"one, ")
@@ -112,6 +113,22 @@ async def test_bytes_of_a_lost_client_are_there_in_the_order_in_which_they_came(
     content.set_exception(ConnectionResetError())
     assert drain_buffered(content) == b"one, two"
     assert drain_buffered(content) == b""
+
+
+@pytest.mark.parametrize("size", [1, 256 * 1024, 256 * 1024 + 1, 3_000_000])
+async def test_a_body_that_was_received_past_the_parser_is_followed_by_the_next_request(size):
+    """However long it is, of whatever the parser had seen some: nothing of it is left, and what comes next is read."""
+    for seen in (0, size // 2):
+        protocol = ServerProtocol(web.Server(answer), loop=asyncio.get_running_loop())
+        protocol.data_received(f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(seen))
+        message, content = protocol._messages.popleft()
+        assert len(drain_buffered(content)) == seen
+        request = web.BaseRequest(message, content, protocol, None, None, asyncio.get_running_loop())
+        count_as_received(request, size - seen)
+        assert content.is_eof()
+        assert drain_buffered(content) == b""
+        protocol.data_received(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert protocol._messages[0][0].path == "/next"
 
 
 async def test_a_write_to_a_lost_connection_is_told_and_leaves_no_circle(monkeypatch):

@@ -23,6 +23,7 @@ from headgate.errors import ConfigError
 from headgate.lowlevel.aiohttp_internals import (
     PartsReader,
     ServerProtocol,
+    count_as_received,
     drain_buffered,
     has_broken_framing,
     write_interim,
@@ -42,7 +43,7 @@ def check_aiohttp() -> None:
     failures: list[str] = []
     loop = asyncio.new_event_loop()
     try:
-        for probe in (_probe_protocol, _probe_body, _probe_error, _probe_writer, _probe_parts):
+        for probe in (_probe_protocol, _probe_body, _probe_count, _probe_error, _probe_writer, _probe_parts):
             try:
                 probe(loop)
             except Exception as error:  # whatever a changed aiohttp may raise
@@ -156,6 +157,16 @@ def _probe_body(loop: asyncio.AbstractEventLoop) -> None:
     protocol.data_received(b"5\r\nhello\r\n")
     content.set_exception(ConnectionResetError())
     _expect(drain_buffered(content) == b"hello", "bytes that were received are not there")
+
+
+def _probe_count(loop: asyncio.AbstractEventLoop) -> None:
+    """count_as_received: a body that was received past the parser has ended, and the next request is read."""
+    protocol = _protocol(loop, b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 600000\r\n\r\n")
+    request, content = _received(protocol)
+    count_as_received(request, 600_000)
+    _expect(content.is_eof() and drain_buffered(content) == b"", "a body that was counted has not ended")
+    protocol.data_received(_CHUNKED)
+    _expect(protocol.has_queued, "the request after a body that was counted is not read")
 
 
 def _probe_error(loop: asyncio.AbstractEventLoop) -> None:

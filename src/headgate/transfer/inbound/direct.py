@@ -31,8 +31,8 @@ from headgate.lowlevel.sockets import is_plain, socket_of
 
 __all__ = ["DirectReader", "direct_reader"]
 
-#: The smallest body, in bytes, that is received so: below, its cost is more than that of parsing.
-DIRECT_FROM_BYTES = 2 * 1024 * 1024
+#: The smallest body, in bytes, that is received so: for less the blocks, whose memory is new, cost more than they save.
+DIRECT_FROM_BYTES = 16 * 1024 * 1024
 
 #: The largest part of a body, in bytes, after which the connection is kept. For more the time for another connection
 #: does not matter, even over a long distance.
