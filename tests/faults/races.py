@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 from uuid import UUID
 
 import aiohttp
 
 from headgate.jobs import State
+from headgate.storage.local import local_storage
 from support import FORM, Server, eventually, form, part, serving
 
 AT_ONCE = 25
@@ -52,9 +54,11 @@ async def race_track(root: Path, **serving_: object) -> AsyncIterator[Server]:
             await asyncio.sleep(0.001)
             yield EXPORTED[start : start + 30_000]
 
-    async with serving(root, config={"ended_jobs": 100_000}, exports={"generated": rows}, **serving_) as server:
-        (root / "stored").write_bytes(EXPORTED)
-        yield server
+    # Of the uploads, some are staged and some kept in memory, though all are short enough to be many.
+    with mock.patch.object(local_storage, "SMALL_FILE_BYTES", 32 * 1024):
+        async with serving(root, config={"ended_jobs": 100_000}, exports={"generated": rows}, **serving_) as server:
+            (root / "stored").write_bytes(EXPORTED)
+            yield server
 
 
 async def _the_moment(server: Server, id_: UUID, size: int, moment: random.Random) -> None:
@@ -104,7 +108,7 @@ async def race_uploads(server: Server, *, rounds: int, seed: int = 1) -> RaceRes
 
     async def one(number: int) -> None:
         id_ = UUID(int=dice.getrandbits(128), version=4)
-        name, data = str(id_), dice.randbytes(9) * dice.choice((1000, 5000))  # held in memory, and not
+        name, data = str(id_), dice.randbytes(9) * dice.choice((1000, 5000))  # kept in memory, and staged
 
         async def upload() -> int:
             async with server.client.post(
