@@ -11,10 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: $(VENV)/.base
 	$(BIN)/headgate serve --host 127.0.0.1 --port 8080 --root ./uploads $(ARGS)
 
-# In two rounds: most tests side by side, then those that measure with the machine to themselves. With ARGS, one round.
+# In two rounds: most tests side by side (three at a time: many of them wait), then those that measure with the machine to
+# themselves. With ARGS, one round.
 test: $(VENV)/.test
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -m alone
 else
 	$(BIN)/python -m pytest $(ARGS)
