@@ -46,9 +46,9 @@ def raise_descriptor_limit() -> None:
 
 
 async def hold_uploads(stack: AsyncExitStack, port: int, root: Path, count: int) -> None:
-    """Begin `count` uploads that stay until `stack` is left."""
+    """Begin `count` uploads that stay until `stack` is left, of files that are staged."""
     for number in range(count):
         client = await stack.enter_async_context(connected(port))
         body = part(f"slow {number}", b"some bytes of it")[:-2]
-        await client.send(upload_head(Content_Length=1_000_000) + body)
+        await client.send(upload_head(Content_Length=10_000_000) + body)
     await eventually(lambda: len(os.listdir(root / ".staging")) == count, "the uploads", 3 * PATIENCE)
