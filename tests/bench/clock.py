@@ -1,5 +1,6 @@
 """What the processes of a server have used: CPU seconds and memory, with all of their threads and children."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -15,7 +16,9 @@ def processes(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for task in Path(f"/proc/{each}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
+            # A thread may end meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, (task / "children").read_text().split())
     return found
 
 

@@ -3,14 +3,18 @@
 import random
 import selectors
 import socket
+import ssl
 from collections.abc import Iterable
 
-__all__ = ["BLOCK", "MIB", "Failed", "Sink", "connect", "exchange", "multipart", "pipeline", "request"]
+__all__ = ["BLOCK", "MIB", "Client", "Failed", "Sink", "connect", "exchange", "multipart", "pipeline", "request"]
 
 MIB = 1024 * 1024
 
 #: What is uploaded, again and again: no text and no zeros, for parsers search it for line breaks.
 BLOCK = random.Random(1).randbytes(MIB)
+
+#: Bytes up to which a message is sent by one call, its body together with its head.
+TOGETHER = 256 * 1024
 
 BOUNDARY = "----headgate-bench-7d1c2f9ab3e4"
 
@@ -104,6 +108,48 @@ def exchange(port: int, head: bytes, size: int = 0, end: bytes = b"") -> tuple[d
     if not 200 <= status < 300:
         raise Failed(f"status {status}")
     return headers, received
+
+
+class Client:
+    """One after the other, requests on one connection, for as long as the server keeps it; with TLS, if it is to be.
+
+    Whom the certificate is for is not looked at: the client's own work does not count.
+    """
+
+    def __init__(self, port: int, *, tls: bool = False) -> None:
+        self._port, self._tls = port, tls
+        self._sock: socket.socket | None = None
+        self._sink: Sink | None = None
+
+    def ask(self, head: bytes, size: int = 0, end: bytes = b"") -> int:
+        """Send a message with `size` bytes in its body; return how many came in answer. Raises Failed unless all went
+        well."""
+        if self._sock is None or self._sink is None:
+            self._sock = self._connect()
+            self._sink = Sink(self._sock)
+        if size <= TOGETHER:
+            self._sock.sendall(head + BLOCK[:size] + end)
+        else:
+            send(self._sock, head, size, end)
+        status, headers, received = self._sink.answer()
+        if not 200 <= status < 300:
+            raise Failed(f"status {status}")
+        if headers.get("connection") == "close":
+            self.close()
+        return received
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = self._sink = None
+
+    def _connect(self) -> socket.socket:
+        sock = connect(self._port)
+        if not self._tls:
+            return sock
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(sock)
 
 
 def pipeline(port: int, connections: int, requests: Iterable[bytes], *, keep: bool = True) -> int:

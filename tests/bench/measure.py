@@ -1,9 +1,10 @@
-"""Measuring one piece of work: every server in turns, round after round."""
+"""Measuring pieces of work: every server in turns, round after round."""
 
 import contextlib
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,6 @@ from bench.works import Work
 __all__ = ["Figures", "Spread", "measure"]
 
 GB = 1e9
-
-#: Bytes: more than any run writes.
-WARM = 768 * MIB
 
 
 @dataclass(frozen=True)
@@ -43,38 +41,42 @@ class Figures:
     missing: str = ""  #: why there are none
 
 
-def measure(work: Work, rounds: int, directory: Path) -> dict[str, Figures]:
-    """All ways of `work`, in turns, after one round that does not count."""
-    figures = {name: Figures() for name in work.ways}
+def measure(works: Sequence[Work], rounds: int, directory: Path) -> list[dict[str, Figures]]:
+    """All ways of `works`, which the same servers do, in turns, after one round that does not count."""
+    figures = [{name: Figures() for name in work.ways} for work in works]
     with contextlib.ExitStack() as stack:
         running: dict[str, Running] = {}
-        for name in work.ways:
+        for name in works[0].ways:
             try:
                 running[name] = stack.enter_context(serving(name, directory))
-                work.prepare(running[name])
+                for work in works:
+                    work.prepare(running[name])
             except Missing as missing:
-                figures[name].missing = str(missing)
+                running.pop(name, None)
+                for each in figures:
+                    each[name].missing = str(missing)
         for number in range(rounds + 1):
             names = list(running)
-            # Whoever is first would always be so after the same pause.
-            for name in names if number % 2 else reversed(names):
-                _once(work, running[name], figures[name], counts=number > 0)
+            for work, each in zip(works, figures, strict=True):
+                # Whoever is first would always be so after the same pause.
+                for name in names if number % 2 else reversed(names):
+                    _once(work, running[name], each[name], counts=number > 0)
     return figures
 
 
-def _warm(directory: Path) -> None:
+def _warm(directory: Path, size: int) -> None:
     """Have free memory at hand. A virtual machine gives back to its host what has been free for a second or two, and
     whoever writes next into the page cache pays for getting it again: up to four times what the writing costs."""
     path = directory / "warm"
     with path.open("wb") as file:
-        for _ in range(WARM // MIB):
+        for _ in range(size // MIB):
             file.write(BLOCK)
     path.unlink()
 
 
 def _once(work: Work, server: Running, figures: Figures, *, counts: bool) -> None:
     kept = {each.name for each in server.root.iterdir()}
-    _warm(server.root.parent)
+    _warm(server.root.parent, work.writes)
     reset_peak(server.pid)
     cpu = cpu_seconds(server.pid)
     began = time.perf_counter()

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
+
 from bench.install import YARDSTICKS, Missing, nginx, node
 
 __all__ = ["SERVERS", "Missing", "Running", "client_processor", "serving"]
@@ -61,6 +63,25 @@ def _headgate(*options: str) -> Callable[[Place], list[str]]:
     ]
 
 
+def _with_tls(command: Callable[[Place], list[str]], certificate: str, key: str) -> Callable[[Place], list[str]]:
+    """`command`, told by these options where its certificate and the certificate's key are."""
+
+    def told(place: Place) -> list[str]:
+        chain, private = _certificate(place.home)
+        return [*command(place), certificate, str(chain), key, str(private)]
+
+    return told
+
+
+def _certificate(home: Path) -> tuple[Path, Path]:
+    """A new one, of an authority that nobody knows, and its key."""
+    chain, key = home / "certificate.pem", home / "key.pem"
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    return chain, key
+
+
 def _starlette(place: Place) -> list[str]:
     # With the faster parts that uvicorn[standard] brings: httptools and uvloop.
     where = ("--app-dir", str(YARDSTICKS), "--port", str(place.port))
@@ -70,13 +91,18 @@ def _starlette(place: Place) -> list[str]:
     ]
 
 
-def _nginx(buffer: str) -> Callable[[Place], list[str]]:
+def _nginx(buffer: str, *, tls: bool = False) -> Callable[[Place], list[str]]:
     def command(place: Place) -> list[str]:
         program = nginx()
         user = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""
         text = string.Template((YARDSTICKS / "nginx.conf").read_text())
         config = place.home / "nginx.conf"
-        config.write_text(text.substitute(root=place.root, home=place.home, port=place.port, buffer=buffer, user=user))
+        secured = ""
+        if tls:
+            chain, key = _certificate(place.home)
+            secured = f"ssl_certificate {chain}; ssl_certificate_key {key};"
+        told = {"root": place.root, "home": place.home, "port": place.port, "buffer": buffer, "user": user}
+        config.write_text(text.substitute(told, ssl="ssl" if tls else "", secured=secured))
         return [program, "-e", "stderr", "-p", str(place.home), "-c", str(config)]
 
     return command
@@ -94,6 +120,9 @@ SERVERS: dict[str, Callable[[Place], list[str]]] = {
     # With a buffer as large as ours, its best; and as it comes.
     "nginx": _nginx("1m"),
     "nginx, default": _nginx("16k"),
+    "headgate, TLS": _with_tls(_headgate(), "--tls-cert", "--tls-key"),
+    "nginx, TLS": _nginx("1m", tls=True),
+    "Starlette, TLS": _with_tls(_starlette, "--ssl-certfile", "--ssl-keyfile"),
     "busboy": _node("busboy.mjs"),
     "formidable": _node("formidable.mjs"),
     "@tus/server": _node("tus.mjs"),

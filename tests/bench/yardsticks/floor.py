@@ -1,11 +1,13 @@
 """The least that moving bytes between a socket and a file costs in Python: no event loop, no parser, no promises.
 
-PUT or POST: the body is received into one buffer of 1 MiB and written from it. GET: sendfile. ``floor.py ROOT PORT``
+PUT or POST: the body is received into one buffer of 1 MiB and written from it. GET: sendfile. Each connection has a
+thread and its buffer. ``floor.py ROOT PORT``
 """
 
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -13,15 +15,22 @@ MIB = 1024 * 1024
 
 def main(root: Path, port: int) -> None:
     listener = socket.create_server(("127.0.0.1", port), reuse_port=True)
-    buffer = memoryview(bytearray(MIB))
     while True:
         sock, _ = listener.accept()
-        with sock:
-            got = sock.recv_into(buffer)
-            while got and b"\r\n\r\n" not in bytes(buffer[:got]):
-                got += sock.recv_into(buffer[got:])
-            if not got:
-                continue
+        threading.Thread(target=serve, args=(sock, root), daemon=True).start()
+
+
+def serve(sock: socket.socket, root: Path) -> None:
+    """Requests, one after the other, until the client hangs up."""
+    buffer = memoryview(bytearray(MIB))
+    with sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while got := sock.recv_into(buffer):
+            while b"\r\n\r\n" not in bytes(buffer[:got]):
+                more = sock.recv_into(buffer[got:])
+                if not more:
+                    return
+                got += more
             head, _, body = bytes(buffer[:got]).partition(b"\r\n\r\n")
             lines = head.decode().split("\r\n")
             method, target, _ = lines[0].split()
