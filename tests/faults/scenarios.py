@@ -147,7 +147,7 @@ async def _large(server: Server) -> Outcome:
         mock.patch.multiple(
             direct,
             DIRECT_FROM_BYTES=1,
-            FULL_RECEIVES=1,
+            FAST_READ_BYTES=1,
             MIN_SHARE_BYTES=2 * PAGE,
             TURN_BYTES=2 * PAGE,
             BLOCK_BYTES=8 * PAGE,

@@ -19,7 +19,7 @@ from headgate.transfer.inbound import direct
 def run(arguments: list[str], log: str, *, in_blocks: bool) -> Any:
     """In the child: become the server."""
     if in_blocks:
-        direct.DIRECT_FROM_BYTES, direct.FULL_RECEIVES = 1000, 1
+        direct.DIRECT_FROM_BYTES, direct.FAST_READ_BYTES = 1000, 1
         direct.MIN_SHARE_BYTES, direct.BLOCK_BYTES = 8192, 65536
         staged.DIRECT_WRITE_BYTES = 8192
     os.setsid()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.lowlevel import page_memory
 from headgate.lowlevel.page_memory import PAGE, PageBuffer, address, aligned, find, fits
 
 
@@ -117,3 +118,43 @@ def test_a_block_is_full_when_there_is_no_room():
     buffer.received(PAGE - 5)
     assert buffer.is_full
     assert len(buffer.room(1)) == 0
+
+
+@pytest.fixture
+def spare(monkeypatch):
+    """The spare blocks: none at first."""
+    monkeypatch.setattr(page_memory, "_spare", blocks := [])
+    monkeypatch.setattr(page_memory, "_owned", 0)
+    return blocks
+
+
+def test_a_block_goes_to_the_next_buffer_when_nothing_refers_to_it(spare):
+    """As long as a part of a block is on its way to the disk, the next buffer gets other memory."""
+    first, second, third = PageBuffer(), PageBuffer(), PageBuffer()
+    first.allocate(PAGE)
+    on_its_way = filled(first, b"one")
+    first.release()
+    kept = list(spare)
+    assert len(kept) == 2
+    second.allocate(PAGE)
+    assert filled(second, b"two") == b"two"
+    assert filled(second, b"2") == b"2"
+    assert bytes(on_its_way) == b"one"
+    assert len(spare) == 1
+    del on_its_way
+    third.allocate(PAGE)
+    assert spare == []
+    second.release()
+    third.release()
+    assert all(any(block is each for each in spare) for block in kept)
+
+
+def test_few_blocks_stay_without_a_buffer(spare):
+    """What many buffers had at once is freed when they have let go of it."""
+    buffers = [PageBuffer() for _ in range(10)]
+    for buffer in buffers:
+        buffer.allocate(PAGE)
+    for buffer in buffers:
+        buffer.release()
+        buffer.release()
+    assert len(spare) == page_memory.SPARE_BLOCKS

@@ -9,6 +9,7 @@ Rules of this room:
 
 - Nothing is copied but the few bytes that the parser has to see again, and whatever came by another way.
 - A memoryview that was taken is a part of a block which is filled again by the second fill from then on.
+- Blocks go from one buffer to the next. One that a memoryview still refers to waits until that is gone.
 """
 
 import ctypes
@@ -17,6 +18,10 @@ __all__ = ["PAGE", "Data", "PageBuffer", "address", "aligned", "find", "fits"]
 
 #: Bytes of a page: what disks and file systems want memory, offsets and sizes to be multiples of.
 PAGE = 4096
+
+#: Blocks beyond as many as buffers have that are kept for the next buffers: enough for two. New memory for a block
+#: costs as much as receiving half a block, because the kernel has to clear it.
+SPARE_BLOCKS = 4
 
 #: Bytes on their way. A memoryview is a part of memory that will be used again.
 Data = bytes | memoryview
@@ -70,10 +75,12 @@ class PageBuffer:
 
     def allocate(self, size: int) -> None:
         """Have two blocks of `size` bytes each, a multiple of a page."""
-        self._blocks = [aligned(size), aligned(size)]
+        self._blocks = [_take_block(size), _take_block(size)]
 
     def release(self) -> None:
         """Have no blocks any more, but for the one that is being filled."""
+        for block in self._blocks:
+            _give_block(block)
         self._blocks = []
 
     @property
@@ -122,11 +129,50 @@ class PageBuffer:
         return b"" if block is None else bytes(block[self._first_new : self._end])
 
 
+#: Blocks that had an owner and wait for the next; some bytes of them may still be on their way to a disk. And how many
+#: blocks have owners.
+_spare: list[bytearray] = []
+_owned = 0
+
+
+def _take_block(size: int) -> memoryview:
+    """A spare block that nothing refers to any more, or a new one."""
+    global _owned  # noqa: PLW0603 - all buffers of the process share the spare blocks
+    _owned += 1
+    for index, array in enumerate(_spare):
+        if len(array) == size + PAGE and not _is_referred_to(array):
+            del _spare[index]
+            return _from_page(array)
+    return aligned(size)
+
+
+def _give_block(block: memoryview) -> None:
+    global _owned  # noqa: PLW0603 - as above
+    _owned -= 1
+    array = block.obj
+    assert isinstance(array, bytearray)
+    _spare.append(array)
+    del _spare[: -(_owned + SPARE_BLOCKS)]
+
+
+def _is_referred_to(array: bytearray) -> bool:
+    """Is there a memoryview of it? As long as there is, its size cannot change (BufferError)."""
+    try:
+        array.append(array.pop())
+    except BufferError:
+        return True
+    return False
+
+
 def aligned(size: int) -> memoryview:
     """So many bytes of memory, from the beginning of a page on. They are a bytearray's, which can be searched fast."""
-    array = bytearray(size + PAGE)
+    return _from_page(bytearray(size + PAGE))
+
+
+def _from_page(array: bytearray) -> memoryview:
+    """`array` from the beginning of a page on, without the page that it has to spare."""
     start = -address(array) % PAGE
-    return memoryview(array)[start : start + size]
+    return memoryview(array)[start : start + len(array) - PAGE]
 
 
 def address(memory: bytearray | memoryview) -> int:

@@ -55,8 +55,15 @@ LOOK = {"watch_interval": 0.02}
 def large(request, monkeypatch):
     """What is large, and the reader of whatever is received so, once something is."""
     readers = []
+    monkeypatch.setattr(direct, "FULL_RECEIVES", 1000)
     if request.param == "in blocks":
-        sizes = {"FULL_RECEIVES": 1, "MIN_SHARE_BYTES": 8192, "BLOCK_BYTES": 16 * 4096, "BLOCK_SECONDS": 0.002}
+        sizes = {
+            "FULL_RECEIVES": 1,
+            "FAST_READ_BYTES": 1,
+            "MIN_SHARE_BYTES": 8192,
+            "BLOCK_BYTES": 16 * 4096,
+            "BLOCK_SECONDS": 0.002,
+        }
         for name, value in sizes.items():
             monkeypatch.setattr(direct, name, value)
         monkeypatch.setattr(staged, "DIRECT_WRITE_BYTES", 2 * 4096)
@@ -288,6 +295,8 @@ async def test_of_a_client_that_was_fast_no_block_is_kept(root, monkeypatch, lar
     """Neither while it sends nothing nor, where others want them, while it is paused."""
     monkeypatch.setattr(direct, "MAX_FAST_READERS", 1)
     monkeypatch.setattr(direct, "BLOCK_SECONDS", 0.05)
+    monkeypatch.setattr(page_memory, "SPARE_BLOCKS", 0)
+    monkeypatch.setattr(page_memory, "_spare", [])
     blocks = []
     monkeypatch.setattr(
         page_memory, "aligned", lambda size: blocks.append(weakref.ref(memory := aligned(size))) or memory
@@ -316,18 +325,46 @@ async def test_of_a_client_that_was_fast_no_block_is_kept(root, monkeypatch, lar
             assert not paused._buffer.has_blocks
 
 
-async def test_without_a_descriptor_it_is_refused_and_may_come_again(root, monkeypatch):
-    async with serving(root, config=LOOK) as server:
+@pytest.mark.parametrize("way", ["form", "put"])
+async def test_without_a_descriptor_the_body_comes_by_way_of_aiohttp(root, monkeypatch, way, large):
+    """A fast client's body is received whole though no second descriptor of its connection can be had."""
 
-        def dup(self):
-            raise OSError(24, "Too many open files")
+    def dup(self):
+        tries.append(self)
+        raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr("asyncio.trsock.TransportSocket.dup", dup)
-        async with connected(server.port) as client:
-            beginning, body = whole("put", bytes(SIZE))
-            await client.send(beginning + body[:1000])
-            assert await client.status() == 503
-        assert server.staged() == []
+    tries, data = [], random.Random(1).randbytes(SIZE)
+    monkeypatch.setattr("asyncio.trsock.TransportSocket.dup", dup)
+    monkeypatch.setattr(direct, "FAST_READ_BYTES", 1)
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
+        beginning, body = whole(way, data)
+        await client.send(beginning + body + head("GET /healthz"))
+        answer = b""
+        while b'"alive"}' not in answer:
+            answer += (more := await client.receive())
+            assert more, answer
+        assert answer.startswith(b"HTTP/1.1 201")
+        assert server.published() == {"a": data}
+        assert tries
+        assert len(large) == 1
+
+
+@pytest.mark.parametrize("large", ["as it comes"], indirect=True)
+async def test_a_slow_client_takes_no_second_descriptor(root, large):
+    """As long as a large body comes little by little, aiohttp receives it; what comes fast after that is taken over."""
+    data = random.Random(1).randbytes(SIZE)
+    async with serving(root, config=LOOK) as server, connected(server.port) as client:
+        beginning, body = whole("put", data)
+        await client.send(beginning)
+        job = await server.one_live_job()
+        for start in range(0, 100_000, 10_000):
+            await client.send(body[start : start + 10_000])
+            await eventually(lambda: job.bytes_done == start + 10_000)  # noqa: B023 - called in this turn of the loop
+            assert not large[0]._past
+        await client.send(body[100_000:])
+        assert await client.status() == 201
+        assert large[0]._past
+        assert server.published() == {"a": data}
 
 
 async def test_a_form_with_many_large_files_is_taken_apart(root):
