@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import threading
+from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from headgate.errors import FileNotFound, NameTaken, StorageFailed, StorageFull,
 from headgate.storage import LocalStorage
 from headgate.storage.local.incoming import staged_file as staged
 from headgate.storage.local.publishing import publication
+from support import eventually
 
 REJECT, REPLACE = OnConflict.REJECT, OnConflict.REPLACE
 
@@ -265,8 +267,7 @@ async def test_descriptors_return_to_where_they_were(storage, root):
             await stage.create(f"g{number}", REJECT)
         async with await storage.open(f"f{number}") as source:
             await source.read(0, 10)
-    await asyncio.to_thread(storage._disk._threads.shutdown, wait=True)
-    assert descriptors() <= before
+    await eventually(lambda: descriptors() <= before, "the closing of descriptors, which threads do")
 
 
 async def test_a_descriptor_outlives_the_thread_that_uses_it(storage, monkeypatch):
@@ -445,6 +446,7 @@ async def test_an_open_file_outlives_the_thread_that_reads_it(root, monkeypatch)
         return read[-1]
 
     monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, "preadv", mock.Mock(side_effect=BlockingIOError))  # it is not in memory
 
     async def export():
         async with await storage.open("a") as source:
@@ -511,43 +513,3 @@ async def test_a_file_that_a_thread_still_creates_does_not_outlive_its_stage(roo
         await task
     await storage.close()
     assert os.listdir(root / ".staging") == []
-
-
-async def test_what_is_not_in_memory_is_fetched_by_a_thread_before_the_loop_sends_it(storage, root, monkeypatch):
-    """The loop does not wait for a cold file's disk (G7); what is in memory costs no thread."""
-    (root / "a").write_bytes(b"x" * 3_000_000)
-    loop_thread = threading.get_ident()
-    fetched = []
-    real = os.pread
-
-    def pread(fd, size, offset):
-        assert threading.get_ident() != loop_thread
-        fetched.append((offset, size))
-        return real(fd, size, offset)
-
-    def cold(*args):
-        raise BlockingIOError
-
-    monkeypatch.setattr(os, "pread", pread)
-    async with await storage.open("a") as opened:
-        monkeypatch.setattr(os, "preadv", lambda *args: 1)
-        await opened.ready(0, 1_000_000)
-        assert fetched == []
-        monkeypatch.setattr(os, "preadv", cold)
-        await opened.ready(1_000_000, 1_000_000)
-        assert (fetched[0][0], sum(size for _, size in fetched)) == (1_000_000, 1_000_000)
-    monkeypatch.undo()
-
-
-async def test_a_cold_file_is_known_to_be_cold(storage, root):
-    """As the kernel tells, where it does."""
-    with (root / "a").open("wb") as file:
-        file.write(b"x" * 3_000_000)
-        file.flush()
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    async with await storage.open("a") as opened:
-        if opened._is_cached(0, 1_000_000):
-            pytest.skip("this file system does not tell, or keeps everything in memory")
-        await opened.ready(0, 1_000_000)
-        assert opened._is_cached(0, 1_000_000)
