@@ -33,6 +33,7 @@ from headgate.errors import (
     StorageFailed,
     StorageFull,
     StorageUnusable,
+    Unreadable,
     UploadGone,
     UploadLocked,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "StorageFull",
     "StorageUnusable",
     "Terminate",
+    "Unreadable",
     "UploadGone",
     "UploadLock",
     "UploadLockManager",

@@ -61,7 +61,8 @@ def create_app(
     - `authenticate(request)` returns the User who sent the request, or None for an unknown one (401). It may be a
       coroutine function. Without it there is one user, to whom everything belongs: bind such an application to
       loopback.
-    - `storage`: where files live; by default the directory ``config.root``.
+    - `storage`: where files live; by default the directory ``config.root``. Another storage has its own quotas:
+      ``quota``, ``quota_per_owner``, ``min_free`` and ``min_free_files`` of `config` are for the default one.
     - `upload_locks`: which request may add to a resumable upload; by default the locks of the directory, so that
       several processes may share it; with another `storage` those of this process alone.
     - `exports`: names to async generator functions of bytes. ``POST /export`` serves them by that name. They are called

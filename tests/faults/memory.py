@@ -50,5 +50,6 @@ async def hold_uploads(stack: AsyncExitStack, port: int, root: Path, count: int)
     for number in range(count):
         client = await stack.enter_async_context(connected(port))
         body = part(f"slow {number}", b"some bytes of it")[:-2]
-        await client.send(upload_head(Content_Length=10_000_000) + body)
+        # Above what is kept in memory, and so little that ten thousand find room on the disk.
+        await client.send(upload_head(Content_Length=3_000_000) + body)
     await eventually(lambda: len(os.listdir(root / ".staging")) == count, "the uploads", 3 * PATIENCE)

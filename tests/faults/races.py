@@ -68,7 +68,7 @@ async def _the_moment(server: Server, id_: UUID, size: int, moment: random.Rando
     if moved is not None:
 
         def there() -> bool:
-            job = server.jobs.find(id_)
+            job = server.jobs.get(id_)
             return job is not None and (job.bytes_done >= moved or job.state.ended)
 
         await eventually(there, f"{moved} bytes of {id_}")
@@ -87,7 +87,7 @@ async def _race(
             return response.status
 
     outcome, status = await asyncio.gather(transfer, terminate())
-    return outcome, status, server.jobs.find(id_).state
+    return outcome, status, server.jobs.get(id_).state
 
 
 async def _many(rounds: int, one: Callable[[int], Awaitable[None]]) -> None:

@@ -55,7 +55,7 @@ async def test_a_job_is_live_while_it_runs_and_remembered_afterwards(jobs):
     running.go.set()
     await running.task
     assert jobs.live() == []
-    assert jobs.find(running.job.id) == running.job.info()
+    assert jobs.get(running.job.id) == running.job.info()
     assert running.job.state is State.COMPLETED
     assert running.job.reason is None
 
@@ -217,7 +217,7 @@ async def test_an_owner_uses_an_id_once(jobs):
         with pytest.raises(JobIdTaken):
             async with jobs.run(Kind.UPLOAD, owner="alice", id=id_):
                 pytest.fail("entered")
-        assert jobs.get(id_) is job
+        assert jobs.get_live(id_) is job
     with pytest.raises(JobIdTaken):
         async with jobs.run(Kind.UPLOAD, owner="alice", id=id_):
             pytest.fail("entered")
@@ -228,9 +228,13 @@ async def test_two_owners_who_choose_one_id_know_nothing_of_each_other(jobs):
     id_ = uuid4()
     async with jobs.run(Kind.UPLOAD, owner="alice", id=id_) as alices:
         async with jobs.run(Kind.EXPORT, owner="bob", id=id_) as bobs:
-            assert (jobs.get(id_, "alice"), jobs.get(id_, "bob"), jobs.get(id_, "carol")) == (alices, bobs, None)
+            assert (jobs.get_live(id_, "alice"), jobs.get_live(id_, "bob"), jobs.get_live(id_, "carol")) == (
+                alices,
+                bobs,
+                None,
+            )
         assert (jobs.live("alice"), jobs.live("bob"), jobs.ended("bob")) == ([alices], [], [bobs.info()])
-    assert (jobs.find(id_, "alice"), jobs.find(id_, "bob")) == (alices.info(), bobs.info())
+    assert (jobs.get(id_, "alice"), jobs.get(id_, "bob")) == (alices.info(), bobs.info())
 
 
 async def test_one_owners_many_jobs_do_not_have_anothers_forgotten():
@@ -242,7 +246,7 @@ async def test_one_owners_many_jobs_do_not_have_anothers_forgotten():
         async with jobs.run(Kind.UPLOAD, owner="alice"):
             pass
     assert len(jobs.ended()) == 3
-    assert jobs.find(bobs.id, "bob") == bobs.info()
+    assert jobs.get(bobs.id, "bob") == bobs.info()
 
 
 async def test_a_watcher_that_fails_breaks_no_transition(jobs, caplog):

@@ -66,7 +66,7 @@ async def test_what_one_has_completed_does_not_expire_for_the_other(root, protoc
         url, _ = await known_to_both(first, second, protocol)
         await complete(first, url)
         await eventually(lambda: not second.jobs.live(), "the end of the job")
-        assert second.jobs.find(UUID(job_id(url))).state == "completed"
+        assert second.jobs.get(UUID(job_id(url))).state == "completed"
         assert first.published() == {"a": b"123"}
 
 

@@ -3,7 +3,7 @@
 A task runs in one process; its job may be asked for on another node. The directory finds the node, and answers when the
 command is done there.
 
-Rules of this room:
+Rules of this file:
 
 - A job is named by its id and its owner: another owner's job may have the same id. The caller has checked that the
   actor may see the job (``web/jobs/job_access.py``).

@@ -3,7 +3,7 @@
 Changes come from the registry and go to the watchers of the job's owner, and to the bus. Progress is looked for
 `PROGRESS_SECONDS` apart, while there are watchers.
 
-Rules of this room:
+Rules of this file:
 
 - Listing and looking for progress take a turn of the loop after every `JOBS_PER_TURN` jobs.
 - A watcher is told in order: the infos of one piece of progress are taken and handed over in the same turn.
@@ -45,7 +45,7 @@ class LocalJobDirectory:
         jobs.listen(self._on_change)
 
     async def get(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
-        return self.jobs.find(id, owner)
+        return self.jobs.get(id, owner)
 
     async def list(self, owner: str | None = None, *, live_only: bool = False) -> AsyncIterator[JobInfo]:
         live = self.jobs.live(owner)
@@ -67,9 +67,9 @@ class LocalJobDirectory:
         owner: str,
         by: Actor,
     ) -> JobInfo:
-        job = self.jobs.get(id, owner)
+        job = self.jobs.get_live(id, owner)
         if job is None:
-            ended = self.jobs.find(id, owner)
+            ended = self.jobs.get(id, owner)
             if ended is None:
                 raise JobNotFound
             raise AlreadyFinished(f"The job has already finished: it is {ended.state}.")
@@ -86,7 +86,7 @@ class LocalJobDirectory:
         return job.info()
 
     async def terminate(self, jobs: Sequence[JobInfo], *, by: Actor) -> Sequence[JobInfo]:
-        live = [job for info in jobs if (job := self.jobs.get(info.id, info.owner)) is not None]
+        live = [job for info in jobs if (job := self.jobs.get_live(info.id, info.owner)) is not None]
         return await self.jobs.terminate(*live, by=by)
 
     @contextlib.contextmanager

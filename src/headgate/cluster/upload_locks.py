@@ -3,7 +3,7 @@
 The resumable core takes the lock of an upload before it enters the upload's partial file. A storage holds no locks that
 others must know of.
 
-Rules of this room:
+Rules of this file:
 
 - A lock ends with the process that holds it, however that ends.
 - A holder can be asked to let go. It is asked; it is not robbed: the waiter gets the lock when it is released.

@@ -42,6 +42,6 @@ class StillEnding(ServerError):
 
 
 class StorageFull(ServerError):
-    """The disk has no room for the upload, of which nothing is kept."""
+    """The disk has no room for the upload. A plain upload ends; a resumable one keeps its bytes and may go on later."""
 
     code, status, title = "storage-full", 507, "The storage is full"

@@ -1,6 +1,6 @@
 """The event bus: publishers hand an event in, listeners are called with it, synchronously and in order.
 
-Rules of this room:
+Rules of this file:
 
 - A listener can neither break nor hold up what it is told of: what it raises is logged, and it must not block. One that
   has work to do (a webhook, a file) puts the event into a queue of its own.

@@ -3,7 +3,7 @@
 What a client sends passes the `Framing` on its way to aiohttp's parser. What the framing refuses is queued as an error,
 and answered as a problem when all that came before it is.
 
-Rules of this room:
+Rules of this file:
 
 - The middle of a body costs one comparison more than in aiohttp.
 - An error is the last answer of its connection, and says nothing that its client sent.

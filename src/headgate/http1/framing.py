@@ -4,7 +4,7 @@ A `Framing` is fed the bytes of a connection as they come and gives out the same
 when all of it is there, a body as it comes. aiohttp's parser, which is fed by it, never sees two messages at once, nor
 the end of one that is too large. In the middle of a body the connection counts down `body_left` and calls nothing.
 
-Rules of this room:
+Rules of this file:
 
 - A head is bounded in all, and so is what a chunked body has besides its chunks' content.
 - What comes after the last message of a connection is dropped; that message is answered.
@@ -87,7 +87,7 @@ class Framing:
         self._chunked = False
         self._chunk_line = bytearray()
         self._trailer_bytes = -1  # bytes of trailer fields so far; below 0: the last chunk has not come
-        self._good_end = 0  # in the data that is looked at: where a line begins that may turn out to be none
+        self._good_end = 0  # offset in the data up to which the chunks are well-formed
         self._is_last = False  # is the message that comes now the connection's last?
         self._is_closed = False
 
@@ -220,7 +220,7 @@ class Framing:
         self._is_last = closes or (old and (not keeps or chunked))
         self._chunked = chunked
         self._trailer_bytes = -1
-        # What is malformed here aiohttp's parser refuses, whatever comes after it.
+        # A length that is not valid counts as none: aiohttp's parser refuses the head anyway.
         self.body_left = (
             int(length) if not chunked and length is not None and length.isdigit() and len(length) < 20 else 0
         )

@@ -4,7 +4,7 @@ A `Listener` accepts while there are fewer connections than may be; further ones
 connection becomes a `Connection`, over TLS after the handshake. A timer looks at those whose clients have not taken
 their answers yet, and ends those that take nothing, or too little.
 
-Rules of this room:
+Rules of this file:
 
 - Nothing is spent on connections beyond the bound. Descriptors are kept free for the files of those that are served.
 - What goes on for long (no descriptor left, too many connections) is logged once a minute, not once a connection.

@@ -4,7 +4,7 @@ A job counts bytes (`advance`), lets them pass or holds them (`gate`), and moves
 task that runs it is attached while it does. `stop` writes a cause on the job and cancels the task; `Run` turns that
 cancellation back into the cause, and records the outcome.
 
-Rules of this room:
+Rules of this file:
 
 - Transitions are synchronous and decided before any I/O. One that `states.py` does not have raises.
 - A job knows neither HTTP nor files: names are labels, bytes are counts.

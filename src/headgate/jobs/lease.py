@@ -3,7 +3,7 @@
 A `Lease` goes with a `ResumableJob`. A request attaches to it (``async with lease.attach() as job:``). If another task
 is attached, that one is told to stop, and hands the job on when it has left.
 
-Rules of this room:
+Rules of this file:
 
 - One task is attached, or none. Of several that wait only the newest gets the job.
 - Handing on is synchronous: at every moment a stop either finds an attached task or calls `on_stop_unattended`.

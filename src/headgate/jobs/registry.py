@@ -3,7 +3,7 @@
 ``registry.run(...)`` and ``registry.lease(...)`` admit a job (`Admission`), enter it, and let go of it when it is over.
 Code that is told of every change listens (`listen`); it can neither break nor hold up a transition.
 
-Rules of this room:
+Rules of this file:
 
 - A job is entered synchronously, after it was admitted; its id is looked at in the same step.
 - A caller of `terminate` waits for the job's end and never awaits its task: that would cancel the caller, too.
@@ -76,11 +76,11 @@ class JobRegistry:
         """The jobs of `owner` that have not ended, the oldest first; for None those of all owners."""
         return self._live.owned_by(owner)
 
-    def get(self, id: UUID, owner: str | None = None) -> Job | None:  # noqa: A002 - the word that clients see
+    def get_live(self, id: UUID, owner: str | None = None) -> Job | None:  # noqa: A002 - the word that clients see
         """The live job `id` of `owner`; for None that of any owner."""
         return self._live.get(id, owner)
 
-    def find(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
+    def get(self, id: UUID, owner: str | None = None) -> JobInfo | None:  # noqa: A002 - the word that clients see
         """What is known of the job `id` of `owner`, live or ended; for None that of any owner."""
         job = self._live.get(id, owner)
         return self._ended.get(id, owner) if job is None else job.info()

@@ -2,7 +2,7 @@
 
 One task after the other is attached to it (`Lease`). Between them it is interrupted, or paused.
 
-Rules of this room:
+Rules of this file:
 
 - Only a final cause (terminated, expired, abandoned) ends the job. Any other ends the task that is attached.
 - A stop while no task is attached calls `on_stop_unattended`, which removes what the upload has, and then ends the job

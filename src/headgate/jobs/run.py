@@ -3,7 +3,7 @@
 ``async with registry.run(...) as job:`` admits the job, attaches the current task, and, when the block is left, records
 the outcome. A stop cancels the task; on the way out that cancellation becomes the job's cause.
 
-Rules of this room:
+Rules of this file:
 
 - A cancellation becomes the job's cause only if `Job.stop` made it and no other is pending. That of a client's
   disconnect or of a shutdown stays a CancelledError.

@@ -3,7 +3,7 @@
 A job takes a slot of its owner for as long as it lives, and an active one while a task runs it. A resumable upload that
 waits for its client is idle: it holds nothing that others lack, and takes no active slot.
 
-Rules of this room:
+Rules of this file:
 
 - Taking a slot is awaited, and comes before the synchronous point at which a job begins: where nodes share their
   limits, another process is asked. Giving one back never waits.

@@ -3,7 +3,7 @@
 Each part is tried on aiohttp's own objects, with a transport that only remembers what is written; nothing runs in the
 loop, so that it takes well under a millisecond.
 
-Rules of this room:
+Rules of this file:
 
 - Every function and class of `aiohttp_internals` has a probe here, which a test breaks part by part.
 - A part that is missing ends the start of an application. An aiohttp that has changed must not turn off, say, the watch

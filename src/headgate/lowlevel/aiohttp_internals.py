@@ -5,7 +5,7 @@ write waits are its own affair. headgate has to know these few things to stop tr
 bytes of a lost client, and to answer malformed requests in its own words. Each part has one function or class here that
 says what it is for and why there is no public way. ``aiohttp_check`` tries all of them when an application is created.
 
-Rules of this room:
+Rules of this file:
 
 - No other file of headgate touches a private name of another package; `tests/test_imports.py` holds that.
 - Nothing here has a default for a part that is missing: what is not there raises, and the check at start tells.
@@ -60,7 +60,7 @@ def count_as_received(request: web.BaseRequest, size: int) -> None:
     """Have aiohttp count `size` bytes of the body of `request` as received, which were received past its parser.
 
     Afterwards the body has ended, and the connection serves the next request; there is no public way to tell a parser
-    that a body has ended. It is fed bytes without a meaning, which are dropped at once: 0.1 ms for 1 MiB.
+    that a body has ended. It is fed bytes without a meaning, which are dropped at once: 0.03 ms for 1 MiB.
     """
     while size:
         piece = _MEANINGLESS[:size]

@@ -1,4 +1,4 @@
-"""What asyncio lacks. Knows nothing of headgate."""
+"""What asyncio lacks: waiting without being interrupted, and asking for a cancellation."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -5,10 +5,10 @@ page. A `PageBuffer` therefore receives each byte of a file at the place in a pa
 of the file. Its owner, the parser of a body, knows where in a file the next byte belongs; the reader of the connection
 only fills it. Neither has to tell the other.
 
-Rules of this room:
+Rules of this file:
 
 - Nothing is copied but the few bytes that the parser has to see again, and whatever came by another way.
-- A memoryview that was taken is a part of a block which is filled again by the second fill from then on.
+- A memoryview that `take` returned stays valid until the second `begin` after that.
 - Blocks go from one buffer to the next. One that a memoryview still refers to waits until that is gone.
 """
 
@@ -19,8 +19,8 @@ __all__ = ["PAGE", "Data", "PageBuffer", "address", "aligned", "find", "fits"]
 #: Bytes of a page: what disks and file systems want memory, offsets and sizes to be multiples of.
 PAGE = 4096
 
-#: Blocks beyond as many as buffers have that are kept for the next buffers: enough for two. New memory for a block
-#: costs as much as receiving half a block, because the kernel has to clear it.
+#: Spare blocks that are kept beyond the number of blocks in use: enough for two buffers. New memory for a block costs
+#: as much as receiving half a block, because the kernel has to clear it.
 SPARE_BLOCKS = 4
 
 #: Bytes on their way. A memoryview is a part of memory that will be used again.
@@ -89,7 +89,7 @@ class PageBuffer:
         return self._filling is not None
 
     def begin(self) -> None:
-        """Begin to fill the block that was not taken last."""
+        """Begin to fill the other block than the last time."""
         self._blocks.reverse()
         self._filling = self._blocks[0]
         self._first = self.offset % PAGE

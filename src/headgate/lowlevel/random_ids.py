@@ -1,6 +1,6 @@
 """Random ids for jobs (UUID version 4; RFC 9562, 5.4), from random bytes that are asked for many at a time.
 
-Each time the kernel is asked for some costs as much as several of the steps of a small upload.
+One call of the kernel costs as much as several steps of a small upload.
 """
 
 import os
@@ -9,9 +9,9 @@ from uuid import UUID
 __all__ = ["new_id"]
 
 #: Bytes of one id...
-SIZE = 16
+ID_BYTES = 16
 #: ...and of those that are asked for at once.
-STOCK = 256 * SIZE
+STOCK_BYTES = 256 * ID_BYTES
 
 _stock = bytearray()
 
@@ -19,9 +19,9 @@ _stock = bytearray()
 def new_id() -> UUID:
     """An id that no other job has, in this process or in any other."""
     if not _stock:
-        _stock.extend(os.urandom(STOCK))
-    taken = bytes(_stock[-SIZE:])
-    del _stock[-SIZE:]
+        _stock.extend(os.urandom(STOCK_BYTES))
+    taken = bytes(_stock[-ID_BYTES:])
+    del _stock[-ID_BYTES:]
     return UUID(bytes=taken, version=4)
 
 

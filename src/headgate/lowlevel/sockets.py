@@ -3,7 +3,7 @@
 An asyncio transport has its socket as extra information. From it the kernel tells how many bytes the peer has
 acknowledged and whether the peer has sent its last byte, without anything being read.
 
-Rules of this room:
+Rules of this file:
 
 - Every function takes a transport that may have no socket, or no TCP (a Unix socket), and says what it answers then.
 - Nothing here reads, writes or waits.
@@ -18,7 +18,7 @@ import struct
 __all__ = ["abort", "acknowledged_bytes", "has_hung_up", "is_plain", "probe_when_silent", "socket_of"]
 
 #: Keepalive probes without an answer that end a connection.
-PROBES = 4
+MAX_PROBES = 4
 
 #: Where ``tcpi_bytes_acked`` lies in Linux's ``struct tcp_info`` (linux/tcp.h; since 4.1).
 _ACKNOWLEDGED = struct.Struct("120xQ")
@@ -71,8 +71,8 @@ def probe_when_silent(transport: asyncio.BaseTransport, seconds: float) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(seconds)))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds) // PROBES))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(seconds) // MAX_PROBES))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, MAX_PROBES)
 
 
 def abort(transport: asyncio.Transport, *, reset: bool = False) -> None:

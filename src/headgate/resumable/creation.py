@@ -1,6 +1,6 @@
 """How a resumable upload is created: checked, given a partial file and a record, durably, and a job.
 
-Rules of this room:
+Rules of this file:
 
 - What is bound to fail is refused first: names, lengths, parts, quotas and the free space of the disk are checked
   before anything is created.

@@ -1,6 +1,6 @@
 """All resumable uploads of an application: those that are under way in this process, and the records of the others.
 
-Rules of this room:
+Rules of this file:
 
 - An upload is looked for among the active ones, then in the storage, where another process may have left it.
 - Uploads are published by tasks of their own, not by requests: what is whole is published, though its client has gone.
@@ -132,7 +132,7 @@ class ResumableUploads:
         upload = upload or await self._look_for(id_, owner, any_owner=any_owner)
         if upload.record.protocol is not protocol:
             raise UploadNotFound
-        if self._jobs.closing and upload.record.outcome is None and self._jobs.find(id_, upload.record.owner) is None:
+        if self._jobs.closing and upload.record.outcome is None and self._jobs.get(id_, upload.record.owner) is None:
             raise ShuttingDown
         if wait:
             with contextlib.suppress(HeadgateError):
@@ -185,7 +185,7 @@ class ResumableUploads:
                 partial.release()
             elif partial is not None and (upload := await self._adopt(partial)) is not None:
                 return upload
-        job = self._jobs.find(id_, None if any_owner else owner)
+        job = self._jobs.get(id_, None if any_owner else owner)
         gone = job is not None and job.kind is Kind.UPLOAD and job.state.ended and job.state is not State.COMPLETED
         raise UploadGone if gone else UploadNotFound
 
@@ -215,7 +215,7 @@ class ResumableUploads:
                 await partial.update_record(partial.record)
                 await partial.delete_bytes()
         id_ = record.id or partial.id
-        info = self._jobs.find(id_, record.owner) or record.completed_job(id_)
+        info = self._jobs.get(id_, record.owner) or record.completed_job(id_)
         return Upload(partial, record, self._locks, info=info)
 
     def _complete_what_waits(self) -> None:

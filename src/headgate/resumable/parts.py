@@ -62,7 +62,7 @@ class Parts:
         return None
 
     def promised(self, owner: str) -> int:
-        """Bytes that the uploads of `owner` will have which are still to be made of parts, as far as they are known."""
+        """Bytes in all of those uploads of `owner` that are still to be put together from parts, as far as known."""
         return sum(self.length(each) or 0 for each in self._uploads if each.record.owner == owner and each.record.parts)
 
     def expires_at(self, upload: Upload) -> float:

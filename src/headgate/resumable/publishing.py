@@ -1,6 +1,6 @@
 """Publishing a resumable upload: assembled if it was sent in parts, compared with its digests, approved, and named.
 
-Rules of this room:
+Rules of this file:
 
 - Publishing runs in a task of its own, which attaches to the job as a request would; only a terminate and a shutdown
   stop it.

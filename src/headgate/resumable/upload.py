@@ -3,7 +3,7 @@
 A request that adds bytes attaches to the upload: to its job (`Lease`), then to its lock (`UploadLockManager`), then to
 its partial file. The one that was attached before is told to stop, keeps what has arrived, and leaves.
 
-Rules of this room:
+Rules of this file:
 
 - The bytes in the partial file are the offset. Bytes that come with a checksum count only when that was right.
 - What ends an upload for good removes its bytes before the job is over (G1).
@@ -135,7 +135,7 @@ class Upload:
             try:
                 async with AsyncExitStack() as stack:
                     try:
-                        await stack.enter_async_context(self._locked(on_requested=lambda: _let_go(job)))
+                        await stack.enter_async_context(self._locked(on_requested=lambda: _release(job)))
                         await stack.enter_async_context(self.partial)
                         self._read_record()
                     except UploadGone:
@@ -287,7 +287,7 @@ class Upload:
         return self.finishing
 
 
-def _let_go(job: ResumableJob) -> None:
+def _release(job: ResumableJob) -> None:
     """Another request, perhaps on another node, wants the upload whose `job` this is."""
     with suppress(AlreadyFinished):
         job.stop(Superseded())

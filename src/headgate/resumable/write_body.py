@@ -4,7 +4,7 @@ The loop reads and writes one chunk after the other. When it is stopped (the cli
 the server drains), it still writes what has arrived; after a newer request of the same client also what arrives within
 a moment on the older connection.
 
-Rules of this room:
+Rules of this file:
 
 - Bytes that came with a checksum are dropped unless it was right, and so is a body that was larger than it may be.
 - What is written for a stopped request is charged to the rates, not held back by them.
@@ -24,7 +24,7 @@ from headgate.transfer.throttled_write import write_throttled
 
 __all__ = ["write_body"]
 
-#: Seconds without a byte after which an older request has nothing more that has arrived...
+#: Seconds without a byte after which all that had arrived of an older request counts as read...
 QUIET_SECONDS = 0.02
 #: ...and seconds that the server reads on from it at most.
 READ_ON_SECONDS = 1.0

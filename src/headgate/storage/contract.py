@@ -1,14 +1,15 @@
 """What headgate asks of a storage, and what a storage promises in return. Storages know nothing of HTTP, jobs or users.
 
-The contract fits a local directory and an object store alike: bytes come in order, nothing is sought, unfinished bytes
-are neither read nor cut, nothing published is renamed, and no path leaves the storage. `tests/storage/` runs one suite
-on every storage.
+The contract fits a local directory and an object store alike: bytes are appended in order, nothing published is
+renamed, and no path leaves the storage. Of an unfinished file a storage only recomputes digests, and takes back the end
+of what it appended last (`PartialFile`). `tests/storage/test_contract.py` and `test_contract_partials.py` run on every
+storage that `tests/storages.py` lists.
 
 Rules of the contract:
 
 - Names were checked by `check_name` before a storage gets them.
-- A storage translates what its backend raises, once, to NameTaken, FileNotFound, PreconditionFailed, QuotaExceeded,
-  StorageFull, Busy and StorageFailed, and raises nothing else.
+- A storage translates what its backend raises, once, to the errors that each method names, all of `headgate.errors`:
+  StorageFailed where no other fits.
 - Conditions and records are values: a storage calls nothing back.
 - What a storage holds locks for is its own affair. Which request may add to an upload is decided by
   `UploadLockManager`.

@@ -3,7 +3,7 @@
 A `Ledger` counts for one storage, and stands beside it. Each upload has an `Account`, which is promised bytes before
 they come. A `Census` of what is published corrects the ledger now and then.
 
-Rules of this room:
+Rules of this file:
 
 - Pure arithmetic on the loop: no I/O, no await. The storage measures the disk and counts its files, and reports here.
 - Bytes count from the moment they are promised to an upload, not when they are written: parallel uploads would
@@ -116,7 +116,7 @@ class Ledger:
     def end_census(self, census: Census, staged: set[int]) -> None:
         """The count has ended. `staged`: inodes that belong to an account still, though they may have a name already.
 
-        Whatever changed while it was taken is set right, whether it was seen or not.
+        Files that were published or replaced while the census was taken are counted right, whether it saw them or not.
         """
         assert self._come is not None
         for inode in staged | self._gone:
@@ -218,11 +218,11 @@ class Account:
         ledger.make_room(-more)
 
     def admit(self, beside: int) -> None:
-        """May there be one more upload, be it of no bytes, and has the disk `beside` bytes that no quota counts? Raises
-        QuotaExceeded or StorageFull."""
+        """Check that one more upload, even an empty one, may begin, and that the disk has room for `beside` bytes that
+        no quota counts. Raises QuotaExceeded or StorageFull."""
         self._ledger.admit(self.owner, beside)
 
-    def has(self, size: int) -> None:
+    def set_stored(self, size: int) -> None:
         """Set the bytes that the upload has on the disk to `size`; what it was promised beyond them stays promised."""
         beyond = self.reserved - self.written
         if size + beyond != self.reserved:

@@ -1,4 +1,4 @@
-"""Bytes between wire and storage: `multipart` takes forms apart, `receive` lands them, `send` gives files out.
+"""Bytes between wire and storage: `inbound` receives uploads, `outbound` sends exports.
 
 Each is handed a Job and moves its bytes; none decides who may.
 """

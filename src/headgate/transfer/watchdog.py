@@ -5,7 +5,7 @@ has nothing moved for `idle_timeout`, was too little moved in `min_rate_window`.
 the time counts in which the server waits for the client, which `ClientWait` measures; the time in which the client
 waits for the server (a slow disk, a slow `on_received`, a query without rows yet, a pause) does not.
 
-Rules of this room:
+Rules of this file:
 
 - A watchdog only stops its job; the code that moves the bytes closes the connection.
 - A paused job has no deadlines, but ends when its client goes.

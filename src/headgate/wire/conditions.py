@@ -48,7 +48,8 @@ class Validators:
     modified_at: datetime
 
     def headers(self) -> dict[str, str]:
-        """ETag; and Last-Modified, but not within its own second, when a client could not tell it is weak."""
+        """ETag; and Last-Modified, except in the second of the modification: another one in the same second would have
+        the same date (RFC 9110, 8.8.2.2)."""
         headers = {"ETag": f'"{self.etag}"'}
         now = datetime.now(UTC)
         if not now - timedelta(seconds=1) < self.modified_at <= now or self.is_time_strong:

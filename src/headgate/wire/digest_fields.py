@@ -1,6 +1,6 @@
 """Digests of content, as RFC 9530 writes them in headers: ``sha-256=:base64:, sha-512=:base64:``.
 
-Rules of this room:
+Rules of this file:
 
 - A digest by an unknown algorithm is ignored, and so is a wish for one (RFC 9530, sections 2 and 4). MD5, SHA-1 and
   checksums count as unknown: the RFC calls them insecure, and a match of theirs would prove nothing.

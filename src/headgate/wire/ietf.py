@@ -8,7 +8,7 @@ between them is here, and nowhere else:
 - Up to 6 (-05), a request that appends without completing is answered 201; later ones, 204.
 - 6 calls the lifetime ``expires``, later ones ``max-age``; earlier ones have no limits.
 
-Rules of this room:
+Rules of this file:
 
 - A structured field that does not parse counts as absent (section 4.1).
 """

@@ -1,6 +1,6 @@
 """Byte ranges (RFC 9110, 14; section numbers are its own): ``Range`` to offsets, and offsets to ``Content-Range``.
 
-Rules of this room:
+Rules of this file:
 
 - A Range that does not parse is ignored, as if it had not been sent (14.2); one that parses and lies outside of the
   content is refused (416).

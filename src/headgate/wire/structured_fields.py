@@ -3,7 +3,7 @@
 An item is a number, a string, a token, a byte sequence or a boolean. A dictionary maps keys to items. Parameters are
 parsed and dropped: no field that is read here defines any. Inner lists, dates and display strings do not parse.
 
-Rules of this room:
+Rules of this file:
 
 - A value parses as a whole or not at all (section 4.2). What a malformed field means is for its user to say: some are
   ignored, some are errors.

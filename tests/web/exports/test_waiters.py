@@ -18,7 +18,7 @@ from tus import call, create, held, job_id, named, patch
 @asynccontextmanager
 async def locked(root, monkeypatch, uploads):
     """Two servers, and `uploads` that the first receives just now and the second knows, too."""
-    monkeypatch.setattr(file_locks, "TRIES", 2)
+    monkeypatch.setattr(file_locks, "MAX_TRIES", 2)
     async with serving(root) as first, serving(root) as second:
         stack = ExitStack()
         sending, ids = [], []
@@ -28,7 +28,7 @@ async def locked(root, monkeypatch, uploads):
             assert (await call(second, "HEAD", f"/tus/{ids[-1]}")).status == 200
             body = stack.enter_context(held(b"123"))
             sending.append(asyncio.create_task(patch(first, url, 0, body)))
-            job = first.jobs.get(UUID(ids[-1]))
+            job = first.jobs.get_live(UUID(ids[-1]))
             await eventually(lambda job=job: job.bytes_done == 3, "its bytes")
         yield second, ids
         assert len(first.jobs.live()) == uploads
@@ -61,7 +61,7 @@ async def test_every_waiter_learns_of_the_refusal(root, monkeypatch):
         answers = await asyncio.gather(*(call(second, "DELETE", f"/jobs/{id_}") for _ in range(3)))
         answers.append(await again[0])
         assert [answer.status for answer in answers] == [423] * 4
-        assert second.jobs.get(UUID(id_)).state in ("running", "interrupted")
+        assert second.jobs.get_live(UUID(id_)).state in ("running", "interrupted")
 
 
 async def test_terminates_without_end_are_all_refused(root, monkeypatch):

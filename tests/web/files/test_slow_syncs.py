@@ -67,9 +67,9 @@ async def begin(server, ours, body):
         url = await create(server, 10)
         id_ = job_id(url)
         if ours == "idle":
-            return server.jobs.get(UUID(id_)), None
+            return server.jobs.get_live(UUID(id_)), None
         sending = asyncio.create_task(patch(server, url, 0, body))
-    job = await eventually(lambda: server.jobs.get(UUID(id_)), "the job")
+    job = await eventually(lambda: server.jobs.get_live(UUID(id_)), "the job")
     await eventually(lambda: job.bytes_done, "its bytes")
     return job, sending
 

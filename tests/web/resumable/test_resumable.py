@@ -25,7 +25,7 @@ async def server(root, regime):
 @contextlib.asynccontextmanager
 async def appending(server, url, at, data):
     """A PATCH under way that has brought `data`, and brings no more; its task."""
-    job = server.jobs.get(server_id(url))
+    job = server.jobs.get_live(server_id(url))
     with held(data) as body:
         task = asyncio.create_task(patch(server, url, at, body))
         await eventually(lambda: job.bytes_done == at + len(data))
@@ -302,7 +302,7 @@ async def test_a_shutdown_interrupts_what_runs(root, regime):
     async with serving(root, handler_cancellation=regime, config=config) as server:
         url = await create(server, 10, headers=named("a"))
         await create(server, 10)
-        job = server.jobs.get(server_id(url))
+        job = server.jobs.get_live(server_id(url))
         with held(b"123") as body:
             sending = asyncio.create_task(patch(server, url, 0, body))
             await eventually(lambda: job.bytes_done == 3)
@@ -395,7 +395,7 @@ async def test_an_upload_that_nobody_adds_to_expires(root):
             await eventually(lambda: len(server.jobs.live()) == 1)
             answer = await call(server, "HEAD", url)
             assert (answer.status, answer["Upload-Offset"]) == (410, None)
-            assert server.jobs.find(server_id(url)).reason == "expired"
+            assert server.jobs.get(server_id(url)).reason == "expired"
             assert not running.done()
         await eventually(lambda: not server.jobs.live())
         assert server.staged() == []

@@ -50,7 +50,7 @@ async def test_terminate_while_a_request_closes_the_file(root, regime, monkeypat
         assert server.staged() == []
         await task
         monkeypatch.undo()
-        assert server.jobs.find(id_of(url)).state is State.TERMINATED
+        assert server.jobs.get(id_of(url)).state is State.TERMINATED
         assert (await patch(server, url, 3, b"4567890")).status == 410
         assert (server.published(), server.staged()) == ({}, [])
 
@@ -59,7 +59,7 @@ async def test_terminate_between_handing_on_and_waking(root):
     """The job was given to a request that waits and does not know of it yet."""
     async with serving(root) as server:
         url = await create(server, 10)
-        job = server.jobs.get(id_of(url))
+        job = server.jobs.get_live(id_of(url))
 
         def changed(changed, by):
             if changed.state is State.INTERRUPTED and changed.reason == "superseded":
@@ -204,7 +204,7 @@ async def test_interrupted_uploads_keep_nobody_else_out(root):
             for url in urls[:2]:
                 body = stack.enter_context(held(b"123"))
                 tasks.append(asyncio.create_task(patch(server, url, 0, body, **as_user("alice"))))
-                await eventually(lambda url=url: server.jobs.get(id_of(url)).bytes_done == 3)
+                await eventually(lambda url=url: server.jobs.get_live(id_of(url)).bytes_done == 3)
             assert (await patch(server, urls[2], 0, b"123", **as_user("alice"))).status == 503
         await asyncio.gather(*tasks)
 

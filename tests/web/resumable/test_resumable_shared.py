@@ -58,7 +58,7 @@ async def test_what_one_receives_the_other_cannot_terminate(root, waiting):
         url = await create(first, 6, headers=named("a"))
         path = f"/tus/{job_id(url)}"
         await call(second, "HEAD", path)
-        job, other = (server.jobs.get(UUID(job_id(url))) for server in (first, second))
+        job, other = (server.jobs.get_live(UUID(job_id(url))) for server in (first, second))
         with held(b"123") as body:
             sending = asyncio.create_task(patch(first, url, 0, body))
             await eventually(lambda: job.bytes_done == 3)

@@ -2,7 +2,7 @@
 
 A limited gate asks its throttles: the job's own limit, and the rates that the job keeps together with others.
 
-Rules of this room:
+Rules of this file:
 
 - The transfer looks at `open` once a chunk and, mostly, goes on. Only where it is False does the transfer ask how many
   bytes may pass (`acquire`), moves so many, and asks again.

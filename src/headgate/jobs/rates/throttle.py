@@ -4,12 +4,12 @@ The throttle knows the time at which all bytes that have passed will have used u
 up to `LEAD_SECONDS` before that time. Rate that was not used is lost, so that nothing bursts after a pause. Each job
 has a `Flow`, which counts what it has had.
 
-Rules of this room:
+Rules of this file:
 
 - Jobs that wait are served by how much they have had (start-time fair queueing, Goyal 1996), not by the size of their
   chunks: a job that yields rows gets as much as one that yields blocks. What one job does not need is left to the rest.
-- One call of the loop serves one job. If a job that was served just now is owed more than the next in the queue, it is
-  given `RETURN_SECONDS` to come back with its next chunk. That never costs any of the rate.
+- Each callback of the loop serves one job that waits. If a job that was served just now has still had less than the
+  next in the queue, it is given `RETURN_SECONDS` to come back with its next chunk. That never costs any of the rate.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Throttle:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._due = time.monotonic() + LEAD_SECONDS
-        self._served = 0.0  # what the flow that was served last had had before
+        self._served = 0.0  # bytes that the flow served last had had before that
         self._queue: list[tuple[float, int, Flow, int, asyncio.Future[bool]]] = []
         self._away: dict[Flow, float] = {}  # flows that were served lately and have not come back; when
         self._number = itertools.count()

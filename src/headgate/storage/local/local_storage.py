@@ -65,7 +65,7 @@ PROBE_NAME = ".headgate-probe"
 RECORD_BYTES = 4096
 
 
-#: Bytes up to which no quota counts a record. What a client has written into it beyond that, its quota pays for.
+#: Bytes up to which no quota counts a record. A larger one, by what its client wrote into it, counts as a whole.
 UNCOUNTED_RECORD_BYTES = 1024
 
 
@@ -157,7 +157,7 @@ class LocalStorage:
         if self.ledger.counts:
             self.ledger.begin_census()
             census = await disk.run_scan(lambda: take_census(disk.root))
-            await disk.changes.wait_told()  # what the census did not find any more is not to be subtracted once more
+            await disk.changes.wait_told()  # a file that is gone for the census must not be subtracted again
             staged = set().union(*(stage.inodes for stage in self._open_stages))
             self.ledger.end_census(census, staged | self._publishing)
 
@@ -202,8 +202,8 @@ class LocalStorage:
             account.close()
             record_account.close()
         else:
-            account.has(found.status.st_size)
-            record_account.has(_counted(found.record.text))
+            account.set_stored(found.status.st_size)
+            record_account.set_stored(_counted(found.record.text))
         return LocalPartialFile(
             self._disk, self._commits, self.ledger, account, record_account, self._publishing, id_, found
         )

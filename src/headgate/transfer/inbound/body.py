@@ -3,7 +3,7 @@
 A small body, or one over TLS, comes from aiohttp's `StreamReader`; a large one over a plain connection straight from
 its socket (`direct.py`). A parser that has read too far puts the end back (`unread`) and reads it again.
 
-Rules of this room:
+Rules of this file:
 
 - The limit is checked while the body streams, whatever its Content-Length says.
 - Foreign exceptions are translated here: a malformed transfer encoding is MalformedTransfer, a lost client

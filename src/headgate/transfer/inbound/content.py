@@ -1,6 +1,6 @@
 """What the headers of a request say of its content, and which contents are refused before a byte of them is read.
 
-Rules of this room:
+Rules of this file:
 
 - The bytes of a content are stored as they come. So a coded content (gzip, say) is refused: its file would not be what
   the client means by it. So is a part that comes without the rest.

@@ -5,7 +5,7 @@ of that. A `DirectReader` begins with what aiohttp has received. Once a read bri
 itself, from a duplicate of the socket, when its caller reads; and from then on into the blocks of a `PageBuffer`, which
 can be written with O_DIRECT: then the processor copies each byte only once, out of the socket (docs/performance.md).
 
-Rules of this room:
+Rules of this file:
 
 - Only for a body whose length is known, larger than a small file, over a plain connection, from a client that is fast:
   a slow one does not need a second descriptor, and where there is none left, the body comes by way of aiohttp.
@@ -122,7 +122,7 @@ class DirectReader:
         return received
 
     def close(self) -> None:
-        """Leave the connection to aiohttp again, if it still is one."""
+        """Leave the connection to aiohttp again, unless it has been closed."""
         self._slow_down()
         if self._socket is not None:
             _reading.discard(self)

@@ -3,7 +3,7 @@ the way.
 
 `part_reader` finds the parts and reads their bytes; here it is decided what a part is, and what a form may have.
 
-Rules of this room:
+Rules of this file:
 
 - What a client can make grow has a limit from Config: files, fields, headers, and whatever belongs to no file.
 - Foreign exceptions end here: whatever is wrong with a form is MalformedBody.
@@ -62,7 +62,7 @@ class FormSource:
     Made before the body is read. Raises UnsupportedMedia, MalformedBody, MalformedRequest or TooLarge if the headers
     show that. Digests that come with the request are compared with the whole body (RFC 9530, 2 and 3: the form is the
     content), those that come with a part with its file. Where there is one file, a Repr-Digest of the request may be
-    that file's: it is the digest that a client has at hand, and no other bytes have it.
+    that file's: it is the digest that a client has at hand, and the whole form cannot have the same one.
 
     `max_files`: the most files that it may have; the caller also knows what the storage can publish together.
     """

@@ -4,7 +4,7 @@ aiohttp's MultipartReader finds the parts and parses their headers, reading line
 all of a body, are read here: each received buffer is searched once for the delimiter and handed on without a copy; only
 a tail that could begin a delimiter waits for the next one.
 
-Rules of this room:
+Rules of this file:
 
 - Every byte that belongs to no file counts against a limit, and every line counts for at least `LINE_COST_BYTES`.
 - What is wrong with the form is MalformedBody; no exception of aiohttp's leaves this file.

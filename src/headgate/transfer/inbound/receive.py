@@ -2,7 +2,7 @@
 
 It knows no HTTP: a `BodySource` yields the files, a `Stage` stores them, `UploadRules` limit them.
 
-Rules of this room:
+Rules of this file:
 
 - A chunk costs one comparison, one read and one write; what is done once for each file may cost more.
 - Until `approve_and_finish` has returned nothing is published, and leaving the stage discards everything.

@@ -1,6 +1,6 @@
 """Sending stored files: the ranges of one file, by sendfile where the connection is plain.
 
-Rules of this room:
+Rules of this file:
 
 - An export that stops half-way never ends with a clean end of body (G5): an error after the first byte aborts the
   connection. So aiohttp writes the end of the body, after the job has completed.
@@ -31,11 +31,11 @@ __all__ = ["Piece", "digest_stored", "send_stored"]
 TAIL_BYTES = 16 * 1024
 
 #: Bytes read and written at once where sendfile cannot be used (TLS).
-READ_SLICE = 256 * 1024
+READ_SLICE_BYTES = 256 * 1024
 
 
 #: Bytes read at once for a digest: so many that handing them to two threads costs little beside the digest.
-DIGEST_SLICE = 1024 * 1024
+DIGEST_SLICE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ async def send_stored(
                 await flush(request, waited)
                 sent = await sendfile(job, request.transport, source, sent, end, waited)
             while sent < end:
-                size = min(READ_SLICE, end - sent)
+                size = min(READ_SLICE_BYTES, end - sent)
                 if not job.gate.open:
                     size = await job.gate.acquire(size)
                 chunk = await _read(source, sent, size)
@@ -106,8 +106,8 @@ async def send_stored(
 async def digest_stored(source: Source, algorithm: str) -> dict[str, bytes]:
     """The digest of `source` by `algorithm`; reads all of it. Raises StorageFailed."""
     digester = Digester({}, algorithm)
-    for offset in range(0, source.size, DIGEST_SLICE):
-        data = await _read(source, offset, min(DIGEST_SLICE, source.size - offset))
+    for offset in range(0, source.size, DIGEST_SLICE_BYTES):
+        data = await _read(source, offset, min(DIGEST_SLICE_BYTES, source.size - offset))
         await DIGESTS.run(partial(digester.update, data))
     return digester.wanted
 

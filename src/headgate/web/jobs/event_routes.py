@@ -5,13 +5,13 @@ GET /jobs/events
 Each connected client has a `_EventStream`, a bounded queue of events that its handler sends. Streams that see the same
 jobs (those of one owner, or of all) form an `_Audience`, which watches the directory for all of them.
 
-Rules of this room:
+Rules of this file:
 
 - A stream begins with all jobs (``snapshot``); then come every change at once (``job``), and four times a second those
   jobs that moved (``progress``). A client that reconnects is sent everything again, so that it misses nothing.
 - A job is put into JSON once for all streams of an audience. A transfer never waits for a client that watches it.
 - A client that does not keep up costs no more than `max_events_behind` events: then they are dropped, and it is sent a
-  snapshot. While a client is behind it is sent no progress, and all of it once it has caught up.
+  snapshot. While a client is behind it is sent no progress; once it has caught up, one event with all live jobs.
 """
 
 import asyncio
@@ -112,7 +112,7 @@ class _Audience:
     def _end_round(self) -> None:
         self._round_has_begun = False
         for stream in self.streams:
-            if stream.request.transport is None:  # a host that does not cancel handlers says nothing
+            if stream.request.transport is None:  # the only sign, on a host that does not cancel handlers
                 stream.closed = True
                 self._wake(stream)
             elif stream.lacks_progress and not stream.events:

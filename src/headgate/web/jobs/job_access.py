@@ -1,6 +1,7 @@
 """Who may see and command which jobs (G6): a user their own, an admin those of all users.
 
-A stranger's job answers exactly as one that does not exist.
+A stranger's job answers exactly as one that does not exist. The URLs of resumable uploads follow the same rule: their
+handlers find an upload by `find` in `web/resumable/requests.py`.
 """
 
 from uuid import UUID
@@ -15,7 +16,7 @@ __all__ = ["find_job", "requesting_actor", "visible_owner"]
 
 
 def visible_owner(user: User) -> str | None:
-    """The owner whose jobs `user` may see; None: the jobs of all owners."""
+    """The name of the only owner whose jobs `user` may see, or None if `user` is an admin, who may see all."""
     return None if user.admin else user.name
 
 

@@ -78,7 +78,7 @@ RESPONSE_HEADERS = (
 )
 
 #: Seconds for which a browser may keep the answer to a preflight; browsers cap it at two hours.
-_PREFLIGHT_MAX_AGE = 7200
+_PREFLIGHT_MAX_AGE_SECONDS = 7200
 
 
 def cors(origins: frozenset[str]) -> Middleware:
@@ -93,7 +93,7 @@ def cors(origins: frozenset[str]) -> Middleware:
                 headers={
                     hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
                     hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(REQUEST_HEADERS),
-                    hdrs.ACCESS_CONTROL_MAX_AGE: str(_PREFLIGHT_MAX_AGE),
+                    hdrs.ACCESS_CONTROL_MAX_AGE: str(_PREFLIGHT_MAX_AGE_SECONDS),
                 },
             )
         return await handler(request)

@@ -28,8 +28,8 @@ class _Congestion:
 
     #: Seconds from which on a write was slow.
     SLOW_SECONDS: float
-    #: Seconds for which a slow write counts: at least this, since the kernel's own accounting of dirty pages turns as
-    #: fast...
+    #: Seconds for which a slow write counts: at least this, since the kernel looks at its dirty pages about as
+    #: often...
     MIN_HOLD_SECONDS = 1.0
     #: ...and at most this, so that a disk that was swamped for an hour is trusted again soon after.
     MAX_HOLD_SECONDS = 60.0
@@ -57,7 +57,7 @@ class _Congestion:
 class DirectWriteCongestion(_Congestion):
     """Whether the disk takes bytes fast past the page cache.
 
-    One write at a time of a file is all that it is given so. A disk that needs long for each, being slow, far away or
+    Of each file it is given one write at a time in that way. A disk that needs long for each, being slow, far away or
     busy, does better with many at once, which is what the page cache is for.
     """
 
@@ -79,7 +79,8 @@ class PageCacheCongestion(_Congestion):
     SLOW_SECONDS = 0.005
     #: Seconds between two looks at how much is dirty, which take 10 us each: a fast network fills 20 MB meanwhile.
     LOOK_SECONDS = 0.01
-    #: The part of what may be dirty before writers have to wait, from which on the loop writes no more.
+    #: The fraction of the dirty pages that the kernel allows before it makes writers wait; above it, the loop writes no
+    #: more.
     NEAR_FRACTION = 0.75
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ NAME_THREADS = 4
 #: Threads for what looks at all files of a directory: more would only take turns on the interpreter.
 SCAN_THREADS = 2
 
-#: Threads that share the work of one, where it is many small things that may wait.
+#: Threads, at most, that help with one call of `spread`.
 SPREAD_THREADS = 8
 
 
@@ -146,7 +146,8 @@ class Disk:
         self.staging = open_staging(self.root)
 
     def close(self) -> None:
-        """Wait for the threads, then let go of the directories: what comes later fails, and meets no other's."""
+        """Wait for the threads, then close the directories. Their descriptors become -1, so that a late call fails and
+        does not meet another file under the same number."""
         for threads in (self._names, self._syncs, self._scans, self._threads, self._freeing):
             threads.shutdown(wait=True)
         self.page_cache.close()

@@ -2,7 +2,7 @@
 
 A stage is opened for files that are expected to be small together (`SmallStage`), or for any others (`LargeStage`).
 
-Rules of this room:
+Rules of this file:
 
 - A staged file's name exists from `create` to the end of its stage, never longer.
 - The loop waits for no file system: even removing a name takes long where the journal is busy. What frees the blocks,

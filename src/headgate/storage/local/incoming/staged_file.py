@@ -3,7 +3,7 @@
 Small writes are made on the loop while the page cache absorbs them, and by threads when it does not. Large ones that
 are aligned go past the page cache (O_DIRECT), in a thread, while the next chunk is received.
 
-Rules of this room:
+Rules of this file:
 
 - A staged file is live while its writer holds the lock on it (flock: the kernel drops it with the process). A file that
   is not locked may be removed, however young it is.
@@ -85,7 +85,7 @@ class LocalStagedFile:
         self._promise = promise
         self._fd = fd
         self._busy: asyncio.Future[Any] | None = None
-        self._durable = -1  # so many bytes of it are
+        self._durable = -1  # bytes that are known to be durable; -1: none
         self._direct_write: asyncio.Future[None] | None = None  # under way
         self.inode = os.fstat(fd).st_ino
         self.label = label  #: its name in the staging directory

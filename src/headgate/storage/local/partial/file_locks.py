@@ -3,7 +3,7 @@
 Implements the contract ``headgate.cluster.upload_locks.UploadLockManager``. The kernel gives a lock back when its
 process ends, however that happens. The sweeper respects it, too.
 
-Rules of this room:
+Rules of this file:
 
 - A lock is of the file that has the upload's name now. If the file was published or removed before it was locked, the
   upload is gone.
@@ -29,7 +29,7 @@ __all__ = ["FileLock", "FileLockManager"]
 
 #: Seconds between two tries to get a lock, and how many tries: a sweeper has it for a moment now and then.
 RETRY_SECONDS = 0.02
-TRIES = 25
+MAX_TRIES = 25
 
 
 class FileLockManager:
@@ -48,7 +48,7 @@ class FileLockManager:
         """Lock the upload `id`. Raises UploadLocked, UploadGone, StorageFailed. A cancellation is delivered at the
         caller's next ``await``, or nothing is locked."""
         disk, label = self._disk(), f"{id}{SUFFIX}"
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             with suppress(UploadLocked):
                 fd = await uninterrupted(disk.run_names(lambda: _lock(disk, label)))
                 self._holders[id] = on_requested

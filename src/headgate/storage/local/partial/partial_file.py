@@ -1,6 +1,6 @@
 """The bytes of one resumable upload, and a record beside them, both in the staging directory.
 
-Rules of this room:
+Rules of this file:
 
 - The bytes on the disk are the offset. They are measured each time that the file is entered, whatever was known before.
 - Between two contexts the file costs no descriptor, and another process may enter it.
@@ -96,7 +96,7 @@ class LocalPartialFile:
     async def __aenter__(self) -> Self:
         self._open_file = file = await uninterrupted(self._disk.run_names(self._open))
         self.size = self._entered_size = file.size
-        self._account.has(file.size)
+        self._account.set_stored(file.size)
         return self
 
     def _open(self) -> LocalStagedFile:
@@ -140,7 +140,7 @@ class LocalPartialFile:
             status = await uninterrupted(file.close())
             self.size, self.changed_at = self._counted(status.st_size), status.st_mtime
         finally:
-            self._account.has(self.size or 0)
+            self._account.set_stored(self.size or 0)
             self._account.reserve(0, 0)  # what is still to come is promised again to the request that brings it
 
     # Inside its context.
@@ -182,7 +182,7 @@ class LocalPartialFile:
 
     def _set_size(self, size: int) -> None:
         self.size = size
-        self._account.has(size)
+        self._account.set_stored(size)
 
     async def append(self, other: "LocalPartialFile") -> None:
         file, label = self._file, other._label

@@ -3,7 +3,7 @@
 Its first line is the storage's own, as JSON: whose the file is, where an unconfirmed chunk began, what the file was
 published as. After it comes the text of the caller, which the storage does not read.
 
-Rules of this room:
+Rules of this file:
 
 - A record is replaced at once and whole: written under another name, then renamed.
 - Everything here blocks, and runs in threads.

@@ -1,6 +1,6 @@
 """Listing what is published in a directory, for many who ask at once.
 
-Rules of this room:
+Rules of this file:
 
 - A caller is told what was there after it asked: a scan of the directory that had begun before does not serve it, the
   next one does, and all callers that wait for it share it. However many ask, there is one scan at a time.

@@ -17,7 +17,7 @@ __all__ = ["owner_of", "record_owner", "stored_owner", "take_census"]
 
 OWNER = "user.headgate.owner"
 
-#: Bytes of an owner's name as it is written down; of longer ones a digest. ext4 keeps all attributes in 4 KiB at most.
+#: Bytes of an owner's name that are stored; of a longer name its digest is. ext4 keeps all attributes in 4 KiB at most.
 MAX_OWNER_BYTES = 255
 
 _NONE = frozenset({errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM, errno.EACCES, errno.ELOOP})

@@ -11,7 +11,7 @@ __all__ = ["Change", "ChangesUnderWay"]
 
 
 class Change:
-    """A block in which something published appears or goes, and the ledger is told of it."""
+    """Is entered for a publication or a deletion, and left when the ledger has been told of it."""
 
     __slots__ = ("_changes", "_told")
 

@@ -7,7 +7,7 @@ Rules of this file:
 - A publication of a batch that fails does not stand in the way of the others.
 - A publication that may have to wait runs alone: one that replaces something, which needs the root's lock, and one of a
   partial file, which writes its record.
-- A batch gives only names that no file had, so that the others do not notice the outcome of one.
+- A batch replaces no file: so a publication of it that fails leaves the others as they are.
 - A batch has a limited number of files that are not durable yet, and of their bytes: it waits for all of them.
 """
 
@@ -28,7 +28,7 @@ from headgate.storage.local.publishing.publication import Publication
 __all__ = ["GroupCommit"]
 
 #: Publications in one batch at most: one that comes just then waits for so many before its own batch begins.
-MAX_BATCH = 64
+MAX_BATCH_PUBLICATIONS = 64
 #: Bytes of the files in one batch, for the same reason: some milliseconds' work.
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 #: Seconds from which on a step of one publication is slow: then threads share the others, so that the disk has many at
@@ -80,7 +80,7 @@ class GroupCommit:
 
     def _batch(self) -> None:
         batch, size = list[tuple[Publication[Any], asyncio.Future[None]]](), 0
-        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+        while self._waiting and len(batch) < MAX_BATCH_PUBLICATIONS and size < MAX_BATCH_BYTES:
             batch.append(self._waiting.popleft())
             size += batch[-1][0].size
         publications = [publication for publication, _ in batch]

@@ -1,6 +1,6 @@
 """How staged files get their names: all of them or none, durably, and without undoing anything that others did.
 
-Rules of this room:
+Rules of this file:
 
 - All of it blocks: it runs in a thread, to its end.
 - A new name is a hard link, which refuses a taken one; a replaced name is a rename, under the root's lock. Either way
@@ -110,14 +110,16 @@ class Publication(Generic[F]):
         if self._on_conflict is not OnConflict.REPLACE:
             self._place_all(self._place)
         elif len(self._files) > 1 or not self._place_if_new():
-            with self._disk.root_lock():  # no other replaces what may be taken back, and then brings it back itself
+            # Without the lock another publication could replace a name that this one takes back, and later bring back
+            # itself what it replaced.
+            with self._disk.root_lock():
                 self._place_all(self._place, locked=True)
 
     def place_new(self) -> None:
         """Give all files their names where no file has these. Otherwise it `replaces`, and nothing has been done."""
         if self._on_conflict is not OnConflict.REPLACE:
             self._place_all(self._place)
-        # Of several, none is to be seen and taken back because of the next.
+        # If one of several names is taken, none is given: it would be seen for a moment, and then be gone.
         elif len(self._files) > 1 and any(self._status(file.name) is not None for file in self._files):
             self.replaces = True
         else:
