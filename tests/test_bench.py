@@ -12,7 +12,7 @@ from bench.goals import Goal, SeriesGoal, StepGoal
 from bench.live import LIVE, Measured
 from bench.load import MIB
 from bench.measure import Figures
-from bench.report import table
+from bench.report import series_chart, table
 from bench.servers import SERVERS, Missing
 from bench.ways import form, put
 
@@ -61,14 +61,14 @@ def test_a_goal_compares_medians(theirs, reached):
     assert Goal("multipart", "absent", 0.5).held(figures) is None
 
 
-def test_a_series_measures_every_size_and_draws_it(monkeypatch, tmp_path, capsys):
-    """A series gives a column for each size and a row for each server, the figures of both, its goals and its chart."""
+def test_a_series_measures_every_size(monkeypatch, tmp_path, capsys):
+    """A series gives a column for each size and a row for each server, the figures of both, and its goals."""
     asks = {"headgate": middle._put("/files/"), "aiohttp, naive": middle._put("/raw/")}
     little = middle._series("little puts", asks, sizes=(4096, 128 * 1024, MIB), clients=3)
     monkeypatch.setitem(middle.SERIES, "puts-16", little)
     monkeypatch.setattr(middle, "FILES", 6)
-    figures, chart = tmp_path / "figures.json", tmp_path / "chart.svg"
-    where = ("--directory", str(tmp_path), "--json", str(figures), "--chart", str(chart))
+    figures = tmp_path / "figures.json"
+    where = ("--directory", str(tmp_path), "--json", str(figures))
     assert bench.main(["--only", "puts-16", "--rounds", "1", *where]) == 0
     out = capsys.readouterr().out
     assert "| little puts: CPU ms a file (ms a file) | 4 KiB | 128 KiB | 1 MiB |" in out
@@ -76,7 +76,15 @@ def test_a_series_measures_every_size_and_draws_it(monkeypatch, tmp_path, capsys
     assert "x the time of aiohttp, naive (goal: <= 1.2 each)" in out
     told = json.loads(figures.read_text())["series"]["puts-16"]
     assert list(told) == ["4096", "131072", str(MIB)]
-    assert "little puts" in (tmp_path / "chart-sizes.svg").read_text()
+
+
+def test_a_series_is_drawn_by_size(tmp_path):
+    """A panel for each series, with a line for each server that was measured."""
+    pytest.importorskip("matplotlib", reason="only the bench draws, and installs what it needs for that")
+    by_size = {size: {"headgate": Figures([cost], [1.0])} for size, cost in ((4096, 1.0), (MIB, 2.0))}
+    missing = {server: Figures(missing="not here") for server in ("floor", "aiohttp, naive", "Starlette", "nginx")}
+    series_chart(tmp_path / "chart.svg", {"puts": {size: missing | each for size, each in by_size.items()}})
+    assert "raw PUTs, one client" in (tmp_path / "chart.svg").read_text()
 
 
 @pytest.mark.parametrize("part", ["puts-tls", "gets"])

@@ -259,6 +259,7 @@ class UnsupportedFeature(ClientError):
 
 
 class QuotaExceeded(ClientError):
-    """The upload would exceed a quota; nothing of it is kept, and waiting does not help."""
+    """The upload would exceed a quota, and waiting does not help. A plain upload ends; a resumable one keeps its
+    bytes."""
 
     code, status, title = "quota-exceeded", 507, "The quota is used up"

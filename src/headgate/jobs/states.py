@@ -11,8 +11,8 @@
 
 Beside its state a job has a *task* (the one that runs it now) and a *cause* (why it is being stopped). Those jobs that
 outlive their tasks (`ResumableJob`) also have *all_received* (every byte is there, so that the job is published even
-while the server drains) and a *stop_error* (what the storage raised when the upload was to be removed). These
-combinations exist:
+while the server drains). If the upload cannot be removed when it is stopped, the storage's error (`stop_error`) takes
+the cause back, and those who wait for the end are told. These combinations exist:
 
 ============  ==========  =====================  ============  ==================================================
 state         task        cause                  all_received  who moves the job on

@@ -1,7 +1,8 @@
 """The headers of every export: stored, in ranges, zipped or generated, and of the HEAD of one.
 
 A header that all exports are to have is added to `EXPORT_HEADERS`. What depends on the one export (its digest, its
-range, its type where it has another one) is added where that export is made; it replaces a header of this file.
+range, its type where it has another one) is added where that export is made, in place of a header of the same name
+here. A page of another origin reads a header only if `RESPONSE_HEADERS` in `web/middleware/cors.py` names it, too.
 An answer of 304 is no export: it says only what RFC 9110, 15.4.5 names.
 """
 

@@ -32,21 +32,22 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 async def terminate_own(
-    request: web.Request, directory: JobDirectory, kind: Kind, none: type[HeadgateError]
+    request: web.Request, directory: JobDirectory, kind: Kind, nothing_live: type[HeadgateError]
 ) -> LingeringResponse:
     """Terminate the user's jobs of `kind`, or the one that ``?job=`` names (an admin may name that of any owner).
 
-    Raises `none` if there is nothing to terminate, and AlreadyFinished if all there was is past its point of no return.
+    Raises `nothing_live` if there is nothing to terminate, and AlreadyFinished if all there was is past its point of no
+    return.
     """
     user = request[USER]
     named = request.query.get("job")
     if named is None:
         chosen = [job async for job in directory.list(user.name, live_only=True) if job.kind is kind]
     else:
-        job = await find_job(directory, user, parse_job_id(named, none()))
+        job = await find_job(directory, user, parse_job_id(named, nothing_live()))
         chosen = [] if job is None or job.kind is not kind or job.state.ended else [job]
     if not chosen:
-        raise none
+        raise nothing_live
     stopped = await directory.terminate(chosen, by=requesting_actor(request))
     return json_response({"terminated": [job.id_text for job in stopped]})
 

@@ -4,7 +4,7 @@ A stage is opened for files that are expected to be small together (`SmallStage`
 
 Rules of this file:
 
-- A staged file's name exists from `create` to the end of its stage, never longer.
+- A file of a `LargeStage` has its staged name from `create` to the end of its stage, never longer.
 - The loop waits for no file system: even removing a name takes long where the journal is busy. What frees the blocks,
   the last close, may come after the stage has ended.
 - What a thread began runs to its end, and its outcome is known; a cancellation is delivered afterwards.
