@@ -80,7 +80,6 @@ def test_a_series_measures_every_size(monkeypatch, tmp_path, capsys):
 
 def test_a_series_is_drawn_by_size(tmp_path):
     """A panel for each series, with a line for each server that was measured."""
-    pytest.importorskip("matplotlib", reason="only the bench draws, and installs what it needs for that")
     by_size = {size: {"headgate": Figures([cost], [1.0])} for size, cost in ((4096, 1.0), (MIB, 2.0))}
     missing = {server: Figures(missing="not here") for server in ("floor", "aiohttp, naive", "Starlette", "nginx")}
     series_chart(tmp_path / "chart.svg", {"puts": {size: missing | each for size, each in by_size.items()}})
