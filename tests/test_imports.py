@@ -112,6 +112,25 @@ def test_a_file_opens_with_its_rules_and_stays_a_room(path):
     assert text.count("\n") <= 300, "over 300 lines it is asking to be two"
 
 
+#: What may be added to a word so that it is mistaken for the word without it.
+ENDINGS = ("ations", "ation", "ings", "ing", "ions", "ion", "ers", "er", "ed", "es", "s", "e")
+
+
+def without_ending(name):
+    return next(
+        (name.removesuffix(each) for each in ENDINGS if name.endswith(each) and len(name) > len(each) + 2), name
+    )
+
+
+def test_no_two_names_of_files_and_folders_differ_by_an_ending():
+    """A stranger who has read one name is not sent to another. A job is the main thing in the room of jobs."""
+    paths = [path for path in SOURCE.rglob("*") if "__pycache__" not in path.parts]
+    by_stem = {}
+    for name in {path.name.partition(".")[0] for path in paths} - {"job"}:
+        by_stem.setdefault(without_ending(name), []).append(name)
+    assert [names for names in by_stem.values() if len(names) > 1] == []
+
+
 def test_what_the_door_promises_is_there():
     for name in headgate.__all__:
         assert getattr(headgate, name) is not None

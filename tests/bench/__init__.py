@@ -1,6 +1,6 @@
 """How fast headgate is, beside what else there is and beside the least that the work can cost.
 
-``make bench`` runs everything, in about 20 minutes on two processors, and prints a table with each goal;
+``make bench`` runs everything, in about 15 minutes on two processors, and prints a table with each goal;
 ``make bench ONLY="put stored"`` runs a part. Rules of this room:
 
 - A is never compared with yesterday's B: all that are compared do the same work in turns, in one run, on the same file

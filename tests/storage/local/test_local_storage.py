@@ -20,14 +20,6 @@ from support import eventually
 REJECT, REPLACE = OnConflict.REJECT, OnConflict.REPLACE
 
 
-@pytest.fixture
-async def storage(root):
-    storage = LocalStorage(root)
-    await storage.start()
-    yield storage
-    await storage.close()
-
-
 async def put(storage, name, data, on_conflict=REJECT):
     async with storage.stage(uuid4(), "alice") as stage:
         await (await stage.create(name, on_conflict)).write(data)

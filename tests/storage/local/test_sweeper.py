@@ -18,14 +18,6 @@ REJECT, REPLACE = OnConflict.REJECT, OnConflict.REPLACE
 
 
 @pytest.fixture
-async def storage(root):
-    storage = LocalStorage(root)
-    await storage.start()
-    yield storage
-    await storage.close()
-
-
-@pytest.fixture
 def staging(root, storage):
     return root / ".staging"
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-import headgate.storage.local.published.catalog
+import headgate.storage.local.catalog.catalog
 from headgate.storage.local import local_storage as local
 from support import PATIENCE, as_user, eventually, serving, token_users
 
@@ -116,14 +116,14 @@ async def test_a_list_is_whole_though_files_go_while_it_is_made(server, root, mo
     """Fewer than a page means that there are no more."""
     for number in range(10):
         (root / f"f{number}").write_bytes(b"")
-    real = headgate.storage.local.published.catalog.stat_published
+    real = headgate.storage.local.catalog.catalog.stat_published
 
     def look(disk, name):
         if name in ("f0", "f1"):
             (root / name).unlink(missing_ok=True)
         return real(disk, name)
 
-    monkeypatch.setattr(headgate.storage.local.published.catalog, "stat_published", look)
+    monkeypatch.setattr(headgate.storage.local.catalog.catalog, "stat_published", look)
     assert await names(server, "?limit=3") == (["f2", "f3", "f4"], "f4")
 
 

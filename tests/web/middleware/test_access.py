@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from headgate.names import check_name
-from headgate.storage.local.published import source
+from headgate.storage.local.catalog import source
 from support import BOUNDARY, END, FORM, HeldUpload, as_user, form, part, serving, token_users
 
 VOLATILE = ("Date", "Content-Length")

@@ -33,6 +33,10 @@ from headgate.storage.entry import (
     Precondition,
     SortKey,
 )
+from headgate.storage.local.catalog.catalog import remove, stat_published
+from headgate.storage.local.catalog.listing import Listings
+from headgate.storage.local.catalog.source import LocalSource, open_source
+from headgate.storage.local.catalog.usage import record_owner, stored_owner, take_census
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import STAGING, open_staging
 from headgate.storage.local.disk.os_errors import translate_os_errors
@@ -44,10 +48,6 @@ from headgate.storage.local.incoming.staged_file import create_locked
 from headgate.storage.local.partial.file_locks import FileLockManager
 from headgate.storage.local.partial.partial_file import LocalPartialFile
 from headgate.storage.local.partial.partial_lookup import Found, create_partial, find_partial, list_partials
-from headgate.storage.local.published.catalog import remove, stat_published
-from headgate.storage.local.published.listing import Listings
-from headgate.storage.local.published.source import LocalSource, open_source
-from headgate.storage.local.published.usage import record_owner, stored_owner, take_census
 from headgate.storage.local.publishing.changes import Change
 from headgate.storage.local.publishing.group_commit import GroupCommit
 from headgate.storage.local.sweeper import sweep

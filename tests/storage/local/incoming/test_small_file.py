@@ -469,3 +469,26 @@ async def test_a_batch_has_so_many_bytes(storage, root, together, monkeypatch):
     together.go_on()
     await asyncio.gather(*tasks)
     assert together.sizes == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize("chunk", [1000, 40_000, 256 * 1024])
+async def test_a_small_file_is_written_a_piece_at_a_time(storage, root, monkeypatch, chunk):
+    """No write is larger than its limit, however the bytes came, and the file is whole also where the disk takes a part
+    of a write."""
+    data = os.urandom(small_file.SMALL_FILE_BYTES)
+    writes, real = [], os.writev
+
+    def writev(fd, pieces):
+        writes.append(sum(map(len, pieces)))
+        return real(fd, [bytes(pieces[0])[:-1], *pieces[1:]]) if len(pieces) == 1 else real(fd, pieces[:1])
+
+    monkeypatch.setattr(os, "writev", writev)
+    async with storage.stage(uuid4(), "alice", ExpectedSize(len(data), len(data))) as stage:
+        file = await stage.create("a", REJECT)
+        for start in range(0, len(data), chunk):
+            await file.write(data[start : start + chunk])
+        await stage.publish(REJECT)
+    assert (root / "a").read_bytes() == data
+    assert len(writes) >= 2
+    assert max(writes) <= small_file.MAX_WRITE_BYTES
+    assert sum(writes) == len(data)

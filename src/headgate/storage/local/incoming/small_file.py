@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from headgate.lowlevel.page_memory import Data
+from headgate.storage.local.catalog.usage import record_owner
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import close_quietly, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
-from headgate.storage.local.published.usage import record_owner
 from headgate.storage.quota import Account
 
 __all__ = ["SMALL_FILE_BYTES", "LocalSmallFile", "can_link_unnamed"]
@@ -31,8 +31,9 @@ SMALL_FILE_BYTES = 2 * 1024 * 1024
 #: The smallest chunk, in bytes, that is kept as it came; smaller ones are gathered, so that there are few.
 OWN_CHUNK_BYTES = 32 * 1024
 
-#: Bytes after which a write is made. For more at once the kernel takes the largest pages that it has, and a virtual
-#: machine has to ask its host for each of those again: 2 MiB in one write cost up to three times as much.
+#: Bytes of one write at most, unless one chunk has more. For more at once the kernel takes the largest pages that it
+#: has, and a virtual machine has to ask its host for each of those again: 2 MiB in one write cost up to three times as
+#: much.
 MAX_WRITE_BYTES = 1024 * 1024
 
 _UNNAMED = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
@@ -84,7 +85,7 @@ class LocalSmallFile:
         chunks = self._chunks
         if len(data) >= OWN_CHUNK_BYTES:
             chunks.append(data if isinstance(data, bytes) else bytes(data))  # the memory of a view is used again
-        elif chunks and isinstance(chunks[-1], bytearray):
+        elif chunks and isinstance(chunks[-1], bytearray) and len(chunks[-1]) + len(data) <= MAX_WRITE_BYTES:
             chunks[-1] += data
         else:
             chunks.append(bytearray(data))
@@ -145,16 +146,18 @@ class LocalSmallFile:
 
     def _write_all(self, chunks: Sequence[Data | bytearray]) -> None:
         batch: list[Data | bytearray] = []
+        size = 0
         for chunk in chunks:
+            if batch and size + len(chunk) > MAX_WRITE_BYTES:
+                self._write_batch(batch, size)
+                batch, size = [], 0
             batch.append(chunk)
-            if sum(map(len, batch)) >= MAX_WRITE_BYTES:
-                self._write_batch(batch)
-                batch = []
+            size += len(chunk)
         if batch:
-            self._write_batch(batch)
+            self._write_batch(batch, size)
 
-    def _write_batch(self, chunks: "Sequence[Data | bytearray]") -> None:
-        left = sum(map(len, chunks)) - os.writev(self._fd, chunks)
+    def _write_batch(self, chunks: Sequence[Data | bytearray], size: int) -> None:
+        left = size - os.writev(self._fd, chunks)
         while left:  # a nearly full disk takes a part, and then says so
             left -= os.write(self._fd, memoryview(b"".join(chunks))[-left:])
 

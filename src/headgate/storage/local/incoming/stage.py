@@ -23,6 +23,7 @@ from headgate.config import OnConflict
 from headgate.errors import NameTaken
 from headgate.lowlevel.cancellation import uninterrupted
 from headgate.storage.entry import NO_PRECONDITION, ExpectedSize, Precondition, Published
+from headgate.storage.local.catalog.usage import record_owner, stored_owner
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import stat_or_none, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
@@ -30,7 +31,6 @@ from headgate.storage.local.incoming.memory_budget import MemoryBudget
 from headgate.storage.local.incoming.reserving import RESERVE_STEP_BYTES, reserve
 from headgate.storage.local.incoming.small_file import LocalSmallFile
 from headgate.storage.local.incoming.staged_file import LocalStagedFile, create_locked
-from headgate.storage.local.published.usage import record_owner, stored_owner
 from headgate.storage.local.publishing.changes import Change
 from headgate.storage.local.publishing.group_commit import GroupCommit
 from headgate.storage.local.publishing.publication import Publication

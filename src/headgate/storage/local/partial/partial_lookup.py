@@ -7,13 +7,13 @@ from uuid import UUID
 
 from headgate.errors import JobIdTaken
 from headgate.storage.entry import Published
+from headgate.storage.local.catalog.usage import record_owner, stored_owner
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import close_quietly, entry_of, stat_or_none, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.disk.yielding import yielding
 from headgate.storage.local.incoming.staged_file import create_locked
 from headgate.storage.local.partial.stored_record import RECORD, SUFFIX, StoredRecord, read_stored, write_stored
-from headgate.storage.local.published.usage import record_owner, stored_owner
 
 __all__ = ["Found", "create_partial", "find_partial", "list_partials"]
 

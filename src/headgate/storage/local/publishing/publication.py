@@ -20,12 +20,12 @@ from headgate.config import OnConflict
 from headgate.errors import NameTaken, StorageFailed
 from headgate.names import numbered
 from headgate.storage.entry import NO_PRECONDITION, Precondition, Published
+from headgate.storage.local.catalog.usage import owner_of
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import entry_of, stat_or_none, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.incoming.small_file import LocalSmallFile
 from headgate.storage.local.incoming.staged_file import LocalStagedFile
-from headgate.storage.local.published.usage import owner_of
 from headgate.storage.quota import Possession, Possessions
 
 __all__ = ["BACKUP", "REPLACEMENT", "Placed", "Publication"]

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { FileList } from "./files.js";
 import { JobList } from "./jobs.js";
-import { Transfers, dropped } from "./transfers.js";
+import { Transfers, dropped } from "./page_transfers.js";
 import { Watch } from "./watch.js";
 
 const byId = (id) => document.getElementById(id);

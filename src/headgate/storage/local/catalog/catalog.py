@@ -15,12 +15,12 @@ from uuid import uuid4
 from headgate.errors import InvalidName
 from headgate.names import check_name
 from headgate.storage.entry import Cursor, Entry, Precondition, SortKey
+from headgate.storage.local.catalog.source import open_published
+from headgate.storage.local.catalog.usage import owner_of
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.opening import entry_of, stat_or_none, unlink
 from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.disk.yielding import sorted_yielding, yielding
-from headgate.storage.local.published.source import open_published
-from headgate.storage.local.published.usage import owner_of
 from headgate.storage.quota import Possession, Possessions
 
 __all__ = ["cursors", "published_names", "remove", "stat_published", "stat_readable"]

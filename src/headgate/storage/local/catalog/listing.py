@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from headgate.storage.entry import Cursor, Entry, SortKey
+from headgate.storage.local.catalog.catalog import cursors, published_names, stat_readable
 from headgate.storage.local.disk.disk import Disk
 from headgate.storage.local.disk.os_errors import translate_os_errors
 from headgate.storage.local.disk.yielding import sorted_yielding, yielding
-from headgate.storage.local.published.catalog import cursors, published_names, stat_readable
 
 __all__ = ["Listings"]
 

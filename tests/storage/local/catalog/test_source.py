@@ -7,17 +7,8 @@ import threading
 
 import pytest
 
-from headgate.storage import LocalStorage
-from headgate.storage.local.published import source
+from headgate.storage.local.catalog import source
 from support import eventually
-
-
-@pytest.fixture
-async def storage(root):
-    storage = LocalStorage(root)
-    await storage.start()
-    yield storage
-    await storage.close()
 
 
 async def test_what_is_not_in_memory_is_fetched_by_a_thread_before_the_loop_sends_it(storage, root, monkeypatch):
