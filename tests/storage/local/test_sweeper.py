@@ -100,7 +100,14 @@ async def test_a_file_that_a_sweeper_finds_before_its_lock_is_made_again(storage
                 assert sweep(directory, 3600) == 1
                 os.close(directory)
             else:
-                raise BlockingIOError
+                path = staging / swept[0][0]
+                other = os.open(path, os.O_RDONLY)
+                real(other, fcntl.LOCK_EX)
+                sweeper = threading.Thread(target=lambda: (path.unlink(), os.close(other)))
+                sweeper.start()
+                real(fd, operation)
+                sweeper.join()
+                return
         real(fd, operation)
 
     async with storage.stage(uuid4(), "alice") as stage:
@@ -115,6 +122,29 @@ async def test_a_file_that_a_sweeper_finds_before_its_lock_is_made_again(storage
         await stage.publish(REJECT)
     assert (root / "a").read_bytes() == b"x"
     assert os.listdir(staging) == []
+
+
+@pytest.mark.parametrize("suffix", [".0123abcd.0", ".kept"])
+def test_a_sweeper_that_comes_late_leaves_the_file_that_was_made_again(tmp_path, monkeypatch, suffix):
+    """It has opened a file that another sweeper removes; the file that then gets the name is another's, and stays."""
+    label = f"{uuid4()}{suffix}"
+    leave(tmp_path, label)
+    made = []
+
+    def late(fd):
+        if not made:
+            (tmp_path / label).unlink()
+            made.append(staged.create_locked(label, directory))
+        real(fd)
+
+    real = staged.lock
+    monkeypatch.setattr("headgate.storage.local.sweeper.lock", late)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    assert sweep(directory, 0) == 0
+    assert os.stat(tmp_path / label).st_ino == os.fstat(made[0]).st_ino
+    os.close(made[0])
+    assert sweep(directory, 0) == 1
+    os.close(directory)
 
 
 async def test_sweepers_and_writers_do_not_disturb_each_other(storage, staging, root):

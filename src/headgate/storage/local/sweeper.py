@@ -11,7 +11,7 @@ import re
 import time
 from contextlib import suppress
 
-from headgate.storage.local.disk.opening import unlink
+from headgate.storage.local.disk.opening import stat_or_none, unlink
 from headgate.storage.local.disk.yielding import yielding
 from headgate.storage.local.incoming.staged_file import lock
 from headgate.storage.local.partial.stored_record import RECORD, SUFFIX
@@ -64,6 +64,12 @@ def _is_dead(staging: int, label: str, oldest: float) -> bool:
     return times[-1] < oldest
 
 
+def _is_named(staging: int, label: str, fd: int) -> bool:
+    """Return whether `label` is the name of the open file `fd`. While that is locked, no other file gets the name."""
+    status = stat_or_none(label, staging)
+    return status is not None and status.st_ino == os.fstat(fd).st_ino
+
+
 def _sweep(staging: int, label: str, dependents: list[str], oldest: float) -> bool:
     """Remove `label`, and before it what is called after it, unless its writer lives. True if it was there and dead."""
     try:
@@ -78,6 +84,8 @@ def _sweep(staging: int, label: str, dependents: list[str], oldest: float) -> bo
     try:
         with suppress(BlockingIOError):
             lock(fd)
+            if not _is_named(staging, label, fd):
+                return False  # another sweeper removed it, and its writer has made another one since
             if label.endswith(SUFFIX) and not _is_dead(staging, label, oldest):
                 return False  # it was only just begun when we looked
             for name in (*dependents, label):

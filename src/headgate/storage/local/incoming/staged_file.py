@@ -51,19 +51,16 @@ def create_locked(label: str, directory: int) -> int:
     while True:
         fd = os.open(label, flags, 0o666, dir_fd=directory)
         try:
-            lock(fd)
+            # A sweeper may have found the file before its lock. The writer waits until the sweeper is done, and never
+            # removes the name itself: the sweeper, which removes by name, would take the next file for this one.
+            fcntl.flock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:
                 return fd
-        except BlockingIOError:
-            pass
         except BaseException:
             os.close(fd)
-            os.unlink(label, dir_fd=directory)
+            unlink(label, directory)
             raise
-        # A sweeper found it between its name and its lock: it is removing it, or has done so.
         os.close(fd)
-        with suppress(FileNotFoundError):
-            os.unlink(label, dir_fd=directory)
 
 
 class LocalStagedFile:
